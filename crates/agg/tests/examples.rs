@@ -103,6 +103,15 @@ fn examples_of_files_http_and_streams_drain_a_server() {
 }
 
 #[test]
+fn example_of_a_relay_drains_a_server() {
+    let (Some(server), Some(hub)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    assert_drains(&server, "aggregator", &[("URI", &hub.url())]);
+    assert_eq!(left(&hub, &["n1"], "LOG"), 500);
+}
+
+#[test]
 fn example_of_influxdb_drains_a_server() {
     let (Some(server), Some(target)) = (Server::start(), InfluxDb::start()) else {
         return;

@@ -33,6 +33,7 @@ mod poll_postgres;
 mod poll_prometheus;
 mod poll_redis_stream;
 mod poll_sinks;
+mod relay;
 mod report;
 mod rotation;
 mod seen;

@@ -54,6 +54,9 @@ pub struct Batch {
     pub node: NodeName,
     /// Its queue.
     pub queue: Queue,
+    /// The floor of the queue when the records were fetched, if a sink needs it: no record with a lower id will be
+    /// delivered that was not acknowledged.
+    pub floor: Option<i64>,
     /// The records.
     pub records: Vec<Record>,
 }
@@ -136,6 +139,7 @@ mod tests {
         let batch = Arc::new(Batch {
             node: NodeName(b"n".to_vec()),
             queue: Queue::Log,
+            floor: None,
             records: vec![],
         });
         let budget = Budget::new(2);

@@ -104,6 +104,7 @@ mod tests {
         let batch = Batch {
             node: NodeName(b"n1".to_vec()),
             queue: Queue::Min,
+            floor: None,
             records: vec![],
         };
         let record = |json: &str, line: Option<&str>| Record {

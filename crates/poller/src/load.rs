@@ -330,6 +330,7 @@ fn read(
                 let new = Batch {
                     node,
                     queue,
+                    floor: None,
                     records,
                 };
                 if let Some(full) = other.replace(new) {

@@ -216,6 +216,7 @@ fn start(settings: Settings, tasks: &Tasks) -> RunningSink {
     RunningSink {
         handle: Arc::new(SinkHandle {
             format: sink.format,
+            needs_floor: sink.kind.needs_floor(),
             budget,
             inbox,
         }),

@@ -19,10 +19,10 @@ use aggregator_protocol::RecordFormat;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-use super::batch::{Delivery, Record};
+use super::batch::{Batch, Delivery, Record};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::error::PollError;
-use super::sink::{BatchLimits, Rejection, Sink, SinkError};
+use super::sink::{BatchLimits, Origin, Rejection, Sink, SinkError};
 use super::status::SinkStatus;
 
 /// A sink and what it needs to run.
@@ -194,7 +194,15 @@ impl Worker {
         let mut bytes: u64 = given.iter().map(|(text, _, _)| text.len() as u64).sum();
         if !given.is_empty() {
             let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| &**text).collect();
-            for Rejection { index, reason } in self.sink.write(&texts).await? {
+            let origins = given.iter().map(|(_, batch, record)| Origin {
+                node: &batch.node,
+                queue: batch.queue,
+                id: record.id,
+                floor: batch.floor,
+            });
+            let origins: Vec<Origin> = origins.collect();
+            let rejections = self.sink.write_from(&texts, &origins).await?;
+            for Rejection { index, reason } in rejections {
                 let (text, batch, record) = &given[index];
                 bytes -= text.len() as u64;
                 let text = format!("sink {} rejected a record: {reason}", self.name);
@@ -296,7 +304,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-    use super::super::batch::{Batch, DeliveryStatus};
+    use super::super::batch::DeliveryStatus;
     use super::super::budget::Budget;
     use super::super::rotation::Mode;
     use super::*;
@@ -356,6 +364,7 @@ mod tests {
         let batch = Batch {
             node: NodeName(b"n".to_vec()),
             queue: Queue::Log,
+            floor: None,
             records: texts.iter().map(record).collect(),
         };
         let permit = Budget::new(1).try_acquire(1).unwrap();

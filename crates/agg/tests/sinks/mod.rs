@@ -89,6 +89,7 @@ sinks! {
     postgresql: targets::postgresql::PostgreSql,
     opensearch: targets::opensearch::OpenSearch,
     redis_stream: targets::redis_stream::RedisStream,
+    aggregator: targets::aggregator::Aggregator,
     kafka: targets::kafka::Kafka,
 }
 

@@ -34,8 +34,8 @@ pub use fleet::{Fleet, Registry, is_member_name};
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{
-    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Otlp, Postgres, Prometheus,
-    RedisStream, Timestamp,
+    Aggregator, IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Otlp, Postgres,
+    Prometheus, RedisStream, Timestamp,
 };
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
@@ -253,7 +253,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream or kafka, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream, aggregator or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::fleet::Fleet;
 use super::post::{Body, Post};
-use super::sink::{Kafka, OpenSearch, Otlp, Postgres, Prometheus, RedisStream, Timestamp};
+use super::sink::{
+    Aggregator, Kafka, OpenSearch, Otlp, Postgres, Prometheus, RedisStream, Timestamp,
+};
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -111,6 +113,8 @@ pub enum Kind {
     Postgres(Box<Postgres>),
     /// Streams of a Redis or Valkey server.
     RedisStream(Box<RedisStream>),
+    /// Queues of another server with the module.
+    Aggregator(Box<Aggregator>),
 }
 
 impl Kind {
@@ -137,7 +141,13 @@ impl Kind {
             Kind::Kafka(_) => "kafka",
             Kind::Postgres(_) => "postgresql",
             Kind::RedisStream(_) => "redis-stream",
+            Kind::Aggregator(_) => "aggregator",
         }
+    }
+
+    /// Returns whether the sink needs the floors of the queues.
+    pub fn needs_floor(&self) -> bool {
+        matches!(self, Kind::Aggregator(_))
     }
 }
 

@@ -24,7 +24,7 @@ pub fn of_sink(key: &str, sink: &DeTable) -> Option<DeValue<'static>> {
         ("url", _) => format!("http{s}://localhost/x"),
         ("uri", "mongodb") => "mongodb://localhost".into(),
         ("uri", "kafka") => format!("kafka{s}://localhost:9092"),
-        ("uri", "redis-stream") => format!("redis{s}://localhost"),
+        ("uri", "redis-stream" | "aggregator") => format!("redis{s}://localhost"),
         ("uri", "postgresql") if is_encrypted => "postgresql://localhost/x?sslmode=require".into(),
         ("uri", "postgresql") => "postgresql://localhost/x".into(),
         ("path" | "database" | "org" | "bucket" | "user", _) => "x".into(),

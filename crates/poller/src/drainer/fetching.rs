@@ -9,7 +9,7 @@ use agg_client::command::Cmd;
 use agg_client::connect::{ClientError, Connection};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
 use agg_client::nodes;
-use agg_client::reply::Reply;
+use agg_client::reply::{Reply, Value};
 use aggregator_protocol::RecordFormat;
 
 use crate::batch::{Batch, Delivery, Record};
@@ -36,7 +36,11 @@ impl Drainer {
             },
             lease: self.table.lease,
         };
-        request.fetch(&node_queue.node, MAX_RECORDS as u64, None)
+        let mut command = request.fetch(&node_queue.node, MAX_RECORDS as u64, None);
+        if node_queue.needs_floor() {
+            command.arg("WITHFLOOR");
+        }
+        command
     }
 
     /// Hands the records of a reply to the sinks.
@@ -47,9 +51,10 @@ impl Drainer {
         reply: Reply,
         start: Instant,
     ) -> Result<(), ClientError> {
-        let fetched = match reply {
+        let (fetched, floor) = match reply {
             Ok(value) => {
-                fetch::read_records(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
+                let needs_floor = self.node_queues[fetch.index].needs_floor();
+                read(value, needs_floor).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
             }
             Err(text) => {
                 let node = &self.node_queues[fetch.index].node;
@@ -82,7 +87,7 @@ impl Drainer {
             return Ok(());
         }
         let records = self.records(fetch.index, fetched);
-        self.deliver(fetch, records, start);
+        self.deliver(fetch, (records, floor), start);
         Ok(())
     }
 
@@ -129,7 +134,13 @@ impl Drainer {
         fetched.into_iter().map(record).collect()
     }
 
-    fn deliver(&mut self, fetch: PendingFetch, records: Vec<Record>, start: Instant) {
+    /// Hands records, with the floor of their queue, to the sinks.
+    fn deliver(
+        &mut self,
+        fetch: PendingFetch,
+        (records, floor): (Vec<Record>, Option<i64>),
+        start: Instant,
+    ) {
         let node_queue = &self.node_queues[fetch.index];
         let bytes = records.iter().map(Record::bytes).sum();
         let number = self.ledger.insert(InFlightBatch {
@@ -143,6 +154,7 @@ impl Drainer {
         let batch = Arc::new(Batch {
             node: node_queue.node.clone(),
             queue: node_queue.queue,
+            floor,
             records,
         });
         for (to, mut permit) in node_queue.destinations.iter().zip(fetch.permits) {
@@ -153,4 +165,15 @@ impl Drainer {
             let _ = to.sink.inbox.send(delivery);
         }
     }
+}
+
+/// Reads the reply of a fetch from one queue, with the floor of the queue if that was asked for; none if it is not one.
+fn read(reply: Value, has_floor: bool) -> Option<(Vec<FetchedRecord>, Option<i64>)> {
+    if !has_floor {
+        return Some((fetch::read_records(reply)?, None));
+    }
+    let floored = fetch::read_floored_records(reply)?;
+    let floor = floored.iter().map(|(_, floor)| *floor).min();
+    let records = floored.into_iter().map(|(record, _)| record);
+    Some((records.collect(), floor))
 }

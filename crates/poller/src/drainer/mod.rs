@@ -68,6 +68,10 @@ impl NodeQueue {
     fn needs(&self, format: RecordFormat) -> bool {
         self.destinations.iter().any(|to| to.sink.format == format)
     }
+
+    fn needs_floor(&self) -> bool {
+        self.destinations.iter().any(|to| to.sink.needs_floor)
+    }
 }
 
 /// The task that drains a server.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aggregator_protocol::{RecordFormat, masking};
+use aggregator_protocol::{NodeName, Queue, RecordFormat, masking};
 use async_trait::async_trait;
 
 /// The characters of a reason that are kept.
@@ -17,6 +17,20 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
+/// Where a record comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The node.
+    pub node: &'a NodeName,
+    /// The queue.
+    pub queue: Queue,
+    /// The id in the queue.
+    pub id: i64,
+    /// The floor of the queue when the record was fetched: no record with a lower id will be delivered that was not
+    /// acknowledged. `None`: not known.
+    pub floor: Option<i64>,
+}
+
 /// A record that the sink will never accept.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -26,7 +40,7 @@ pub struct Rejection {
     pub reason: String,
 }
 
-/// A write of which nothing is known to be stored.
+/// A write of which not every record is known to be stored.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SinkError {
     /// The write can be retried.
@@ -68,8 +82,21 @@ pub trait Sink: Send {
     ///
     /// # Errors
     ///
-    /// Returns an error if nothing is known to be stored.
+    /// Returns an error if not every record that is accepted is known to be stored.
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError>;
+
+    /// Writes records as [`Sink::write`] does, with the origin of each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::write`].
+    async fn write_from(
+        &mut self,
+        records: &[&[u8]],
+        _origins: &[Origin<'_>],
+    ) -> Result<Vec<Rejection>, SinkError> {
+        self.write(records).await
+    }
 }
 
 /// Returns records as lines that are safe to view: control characters in JSON are escaped.

@@ -5,6 +5,7 @@
 //! After [`Sink::write`] has succeeded, all records but the rejected ones are stored durably. A record may be written more than
 //! once (at least once), so a sink makes that harmless or leaves it to the reader.
 
+mod aggregator;
 mod bisect;
 mod encoded;
 mod file;
@@ -30,7 +31,7 @@ use aggregator_protocol::RecordFormat;
 use super::config::Kind;
 
 pub use file::check_writable;
-pub use interface::{BatchLimits, Rejection, Sink, SinkError, lines, printable_lines};
+pub use interface::{BatchLimits, Origin, Rejection, Sink, SinkError, lines, printable_lines};
 
 /// Opens the sink that the configuration describes.
 pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
@@ -51,6 +52,7 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Otlp(settings) => Box::new(otlp::Otlp::new(*settings)),
         Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),
         Kind::Postgres(settings) => Box::new(postgres::Postgres::new(*settings)),
+        Kind::Aggregator(settings) => Box::new(aggregator::Aggregator::new(*settings)),
         Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),
     }
 }

@@ -1,5 +1,6 @@
 //! The targets of the suite, one file for each sink.
 
+pub mod aggregator;
 pub mod file;
 pub mod http;
 pub mod influxdb;

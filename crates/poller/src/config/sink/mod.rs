@@ -1,5 +1,6 @@
 //! The checks of a sink, by type.
 
+mod aggregator;
 mod file;
 mod http;
 mod influx;
@@ -23,6 +24,7 @@ use super::error::ConfigError;
 use super::model::{Kind, Sink};
 use super::value::{output, required};
 
+pub use aggregator::Aggregator;
 pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
 pub use opensearch::{IndexBy, OpenSearch};
 pub use otlp::Otlp;
@@ -43,7 +45,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream or kafka, not {kind:?}"
+            "expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream, aggregator or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -84,6 +86,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
         "postgresql" => Kind::Postgres(Box::new(postgres::check(sink)?)),
         "prometheus" => Kind::Prometheus(Box::new(prometheus::check(name, sink)?)),
         "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
+        "aggregator" => Kind::Aggregator(Box::new(aggregator::check(sink)?)),
         "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
             let (post, body) = http::check(name, sink)?;
@@ -102,7 +105,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
 }
 
 /// The types of sinks.
-pub const TYPES: [&str; 11] = [
+pub const TYPES: [&str; 12] = [
     "stdout",
     "file",
     "influxdb",
@@ -113,6 +116,7 @@ pub const TYPES: [&str; 11] = [
     "otlp",
     "postgresql",
     "redis-stream",
+    "aggregator",
     "kafka",
 ];
 
@@ -136,6 +140,7 @@ pub fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "postgresql" => postgres::KEYS.to_vec(),
         "prometheus" => prometheus::KEYS.to_vec(),
         "kafka" => kafka::KEYS.to_vec(),
+        "aggregator" => aggregator::KEYS.to_vec(),
         "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
         "influxdb" => [

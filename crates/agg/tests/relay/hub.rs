@@ -1,0 +1,142 @@
+//! Faults of the hub: away, without space, lost and replaced by its replica.
+
+use std::collections::BTreeSet;
+
+use crate::support::place::{end, left, log, until_empty, until_retried};
+use crate::support::{SYNCED_AOF, Server, until};
+
+use super::support::{assert_once, drain, relay};
+
+fn digests_agree(one: &Server, other: &Server) -> bool {
+    one.digest("n1") == other.digest("n1")
+}
+
+#[test]
+fn hub_that_is_away_is_waited_for() {
+    let (Some(leaf), Some(mut hub)) = (Server::start(), Server::with_module(&SYNCED_AOF, ""))
+    else {
+        return;
+    };
+    let last = drain(&hub);
+    let place = relay(&leaf, &hub.url(), "");
+    hub.stop();
+    let mut all = log(&leaf, &["n1"], 1000, "x");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    until_retried(&mut errors, "connection refused");
+    hub.restart();
+    until_empty(&leaf, &["n1"], "LOG");
+    hub.restart();
+    all.extend(log(&leaf, &["n1"], 1000, "x"));
+    until_empty(&leaf, &["n1"], "LOG");
+    let drained = last.start();
+    assert_once(&last, &all);
+    assert!(place.lines("dead").is_empty());
+    end(running);
+    end(drained);
+}
+
+#[test]
+fn hub_without_space_holds_back_its_leaf() {
+    let Some(leaf) = Server::start() else { return };
+    let Some(hub) = Server::with_settings("queue-import 64kb") else {
+        return;
+    };
+    let place = relay(&leaf, &hub.url(), "batch-lines = 100");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let all = log(&leaf, &["n1"], 2000, "x");
+    until_retried(&mut errors, "");
+    until_retried(&mut errors, "AGGFULL");
+    let kept = left(&leaf, &["n1"], "LOG");
+    let accepted = left(&hub, &["n1"], "LOG");
+    assert!(
+        kept > 1000 && accepted < 1000,
+        "{kept} at the leaf, {accepted} at the hub"
+    );
+    let bytes: i64 = crate::support::of_queue(&hub, "n1", "LOG", "bytes");
+    assert!(bytes <= 64 << 10, "{bytes}");
+    assert!(running.peak_memory() < 48 << 20);
+    // Its poller comes back.
+    let last = drain(&hub);
+    let drained = last.start();
+    assert_once(&last, &all);
+    until_empty(&leaf, &["n1"], "LOG");
+    assert!(place.lines("dead").is_empty());
+    end(running);
+    end(drained);
+}
+
+#[test]
+fn hub_that_fails_over_has_what_its_replica_confirmed() {
+    let (Some(leaf), Some(mut hub), Some(replica)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let place = relay(&leaf, &hub.url(), "wait-replicas = 1\nbatch-lines = 100");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let mut all = log(&leaf, &["n1"], 500, "x");
+    until_retried(&mut errors, "0 of 1 replicas (wait-replicas)");
+    let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", hub.port));
+    until_empty(&leaf, &["n1"], "LOG");
+    // The hub has records that its replica does not have yet, when it is lost.
+    let () = replica.ask("REPLICAOF 127.0.0.1 1");
+    all.extend(log(&leaf, &["n1"], 500, "x"));
+    until_retried(&mut errors, "0 of 1 replicas (wait-replicas)");
+    assert!(!digests_agree(&hub, &replica));
+    hub.stop();
+    let () = replica.ask("REPLICAOF NO ONE");
+    let Some(other) = Server::start() else { return };
+    let () = other.ask(&format!("REPLICAOF 127.0.0.1 {}", replica.port));
+    let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+    place.write(&text.replace(&hub.url(), &replica.url()));
+    running.signal("HUP");
+    until_empty(&leaf, &["n1"], "LOG");
+    until("the replica has everything", || {
+        digests_agree(&replica, &other).then_some(())
+    });
+    let last = drain(&replica);
+    let drained = last.start();
+    assert_once(&last, &all);
+    end(running);
+    end(drained);
+}
+
+#[test]
+fn replicas_are_waited_for_also_on_a_new_connection() {
+    let (Some(leaf), Some(hub), Some(replica)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", hub.port));
+    until("the replica follows", || {
+        (replica.info_field::<String>("replication", "master_link_status") == "up").then_some(())
+    });
+    let place = relay(&leaf, &hub.url(), "wait-replicas = 1");
+    let all = log(&leaf, &["n1"], 500, "x");
+    // The replica is connected and does not read: each attempt ends the connection, and the next one finds everything
+    // known at the hub.
+    let pid = replica.pid().to_string();
+    let signal = |signal: &str| {
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args(["-s", signal, &pid]).status().unwrap().success());
+    };
+    signal("STOP");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    until_retried(&mut errors, "0 of 1 replicas (wait-replicas)");
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let kept = left(&leaf, &["n1"], "LOG");
+    signal("CONT");
+    assert_eq!(kept, 500);
+    assert_eq!(left(&hub, &["n1"], "LOG"), 500);
+    until_empty(&leaf, &["n1"], "LOG");
+    assert_eq!(
+        BTreeSet::from_iter(super::support::queued(&replica, "n1")),
+        all
+    );
+    end(running);
+}
