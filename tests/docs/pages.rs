@@ -32,6 +32,7 @@ const RUN: &[&str] = &[
     "docs/sinks/otlp.md",
     "docs/sinks/postgresql.md",
     "docs/sinks/redis-stream.md",
+    "docs/sinks/aggregator.md",
     "docs/sinks/kafka.md",
 ];
 

@@ -19,7 +19,7 @@ use aggregator_protocol::RecordFormat;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 
-use super::batch::{Batch, Delivery, Record};
+use super::batch::{Delivery, Record};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::error::PollError;
 use super::sink::{BatchLimits, Origin, Rejection, Sink, SinkError};
@@ -304,7 +304,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-    use super::super::batch::DeliveryStatus;
+    use super::super::batch::{Batch, DeliveryStatus};
     use super::super::budget::Budget;
     use super::super::rotation::Mode;
     use super::*;

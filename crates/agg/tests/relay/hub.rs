@@ -140,3 +140,52 @@ fn replicas_are_waited_for_also_on_a_new_connection() {
     );
     end(running);
 }
+
+#[test]
+fn user_of_a_leaf_needs_the_permissions_of_the_page_alone() {
+    let (Some(leaf), Some(hub), Some(replica)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", hub.port));
+    until("the replica follows", || {
+        (replica.info_field::<String>("replication", "master_link_status") == "up").then_some(())
+    });
+    let keys = "user = \"leaf1\"\npassword-file = \"{dir}/password\"\nwait-replicas = 1";
+    let place = relay(&leaf, &hub.url(), keys);
+    std::fs::write(place.path("password"), "s3cret\n").unwrap();
+    let check = || {
+        let output = place.command("check").arg("--connect").output().unwrap();
+        (output.status.code(), crate::support::out(&output))
+    };
+    let base = "on >s3cret resetchannels %W~leaf1-* -@all";
+    for (more, denied) in [
+        (
+            "+wait +publish &agg-relay",
+            Some("rejects AGG.IMPORT: NOPERM"),
+        ),
+        ("+agg.import +wait", Some("rejects PUBLISH: NOPERM")),
+        (
+            "+agg.import +publish &agg-relay",
+            Some("rejects WAIT: NOPERM"),
+        ),
+        ("+agg.import +wait +publish &agg-relay", None),
+    ] {
+        let () = hub.ask(&format!("ACL SETUSER leaf1 reset {base} {more}"));
+        let (code, said) = check();
+        assert_eq!(code, Some(i32::from(denied.is_some())), "{said}");
+        assert!(said.contains(denied.unwrap_or("")), "{said}");
+    }
+    // A node of another leaf is held back, and becomes no dead letter.
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let all = log(&leaf, &["leaf1-a"], 500, "x");
+    until_empty(&leaf, &["leaf1-a"], "LOG");
+    assert_eq!(super::support::queued(&hub, "leaf1-a"), all);
+    log(&leaf, &["leaf2-a"], 500, "x");
+    until_retried(&mut errors, "+agg.import and the keys of the nodes");
+    assert_eq!(left(&leaf, &["leaf2-a"], "LOG"), 500);
+    assert!(place.lines("dead").is_empty());
+    end(running);
+}

@@ -45,7 +45,7 @@ pub fn assert_once(place: &Place, expected: &BTreeSet<Id>) {
 pub fn until_relayed(leaf: &Server, nodes: &[&str]) {
     until("the queues are empty", || {
         let is_empty = |queue: &&str| left(leaf, nodes, queue) == 0;
-        QUEUES.iter().all(|queue| is_empty(&queue)).then_some(())
+        QUEUES.iter().all(is_empty).then_some(())
     });
 }
 

@@ -17,7 +17,7 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// Where a record comes from.
+/// The origin of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The node.

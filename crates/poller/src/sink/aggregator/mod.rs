@@ -27,6 +27,8 @@ use super::{BatchLimits, Origin, Rejection, Sink, SinkError};
 
 /// The longest time to wait for replicas; less than the timeout of a reply.
 const WAIT: Duration = Duration::from_secs(3);
+/// The channel of the message that is replicated before replicas are waited for.
+const CHANNEL: &str = "agg-relay";
 /// The time by which the server accepts ids ahead of its clock, microseconds.
 const MAX_AHEAD_US: u128 = 86_400_000_000;
 
@@ -34,16 +36,16 @@ const MAX_AHEAD_US: u128 = 86_400_000_000;
 pub struct Aggregator {
     settings: config::Aggregator,
     connection: Option<Connection>,
-    /// What the server has of a write that failed.
+    /// The records of a write that failed which the server has.
     stored: Stored,
 }
 
-/// What a round of commands led to.
+/// The outcome of one round of commands.
 #[derive(Default)]
 struct Round {
     stored: Vec<(NodeQueue, Vec<i64>)>,
     rejected: Vec<(NodeQueue, i64, String)>,
-    /// Why records are not stored that are not rejected.
+    /// The reason why records are not stored that are not rejected.
     error: Option<String>,
     /// The error may be one of this server alone: its name may lead to another one after a failover.
     is_elsewhere: bool,
@@ -99,7 +101,6 @@ impl Aggregator {
         };
         connection.pipeline(&commands, each).await?;
         if replicas > 0 && !round.stored.is_empty() {
-            // The server waits for everything that it wrote before, so also for what an earlier command stored.
             let confirmed = wait(connection, replicas, WAIT).await?;
             if confirmed < replicas {
                 // None of it counts: it is sent again, and waited for again.
@@ -292,11 +293,20 @@ fn is_clock(reason: &str, id: i64) -> bool {
 }
 
 /// Waits for replicas. Returns how many have everything that the server has written.
+///
+/// Since Redis 7.2, WAIT waits for what its own connection wrote last. A record that the server knows already was written
+/// by another one, and may not be replicated yet. So the connection writes something itself first: a message to a channel
+/// is replicated, and changes nothing.
 async fn wait(
     connection: &mut Connection,
     replicas: u64,
     time: Duration,
 ) -> Result<u64, ClientError> {
+    let mut publish = Cmd::new("PUBLISH");
+    publish.arg(CHANNEL).arg("");
+    if let Err(error) = connection.call(&publish).await? {
+        return Err(connection.rejected("PUBLISH", &error));
+    }
     let mut command = Cmd::new("WAIT");
     command.arg(replicas).arg(time.as_millis() as u64);
     match connection.call(&command).await? {
@@ -311,4 +321,23 @@ fn too_few(confirmed: u64, replicas: u64) -> String {
     format!(
         "NOREPLICAS {confirmed} of {replicas} replicas (wait-replicas) confirmed within {ms} ms"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_of_the_server_is_no_fault_of_a_record() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = now.as_micros() as i64;
+        let reason = "the id 7 is 90000 s ahead of the server's clock: the maximum is a day";
+        let day = MAX_AHEAD_US as i64;
+        assert!(is_clock(reason, now));
+        assert!(is_clock(reason, now + day - 60_000_000));
+        // By both clocks it is the id that is wrong.
+        assert!(!is_clock(reason, now + day + 60_000_000));
+        assert!(!is_clock("queue is not LOG", now));
+        assert!(!is_clock(reason, -1));
+    }
 }
