@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::command::Cmd;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::lookup::lookup;
 use super::raw::{self, RawReply};
+use super::read_buffer::ReadBuffer;
 use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
 use crate::command::Command;
@@ -24,8 +25,6 @@ use crate::reply::{self, Reply, Value};
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that all replies to one call may take, however steadily they arrive.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The read buffer, bytes: 8 KiB, as is usual, cost a busy poller a tenth of its time.
-const READ_BUFFER: usize = 128 * 1024;
 /// Bytes of commands that are sent at once.
 const SEND_CHUNK: usize = 256 * 1024;
 /// The memory that the replies to one call may take. The largest are those of pipelines of AGG.FETCH, of about 1 MiB
@@ -40,7 +39,7 @@ type AnyStream = Pin<Box<dyn Stream>>;
 
 /// A connection to a server.
 pub struct Connection {
-    stream: Pin<Box<BufReader<TimeoutStream<AnyStream>>>>,
+    stream: ReadBuffer<Pin<Box<TimeoutStream<AnyStream>>>>,
     /// The memory that the replies to one call may take.
     reply_limit: usize,
     endpoint: String,
@@ -120,7 +119,7 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
         let mut connection = Connection {
-            stream: Box::pin(BufReader::with_capacity(READ_BUFFER, stream)),
+            stream: ReadBuffer::new(Box::pin(stream)),
             reply_limit,
             endpoint: server.endpoint().to_owned(),
             password_help: server.password_help,
@@ -275,12 +274,12 @@ impl Connection {
         for (index, command) in commands.iter().enumerate() {
             command.write_to(&mut bytes);
             if bytes.len() >= SEND_CHUNK || index + 1 == commands.len() {
-                let sent = self.stream.write_all(&bytes).await;
+                let sent = self.stream.stream().write_all(&bytes).await;
                 sent.map_err(|error| self.lost(&transport(&error)))?;
                 bytes.clear();
             }
         }
-        let flushed = self.stream.flush().await;
+        let flushed = self.stream.stream().flush().await;
         flushed.map_err(|error| self.lost(&transport(&error)))
     }
 
@@ -296,6 +295,7 @@ impl Connection {
             self.received(index + 1 == count, reply.as_ref().err())?;
             each(index, reply);
         }
+        self.stream.end_call();
         self.is_broken = false;
         Ok(())
     }
@@ -312,6 +312,7 @@ impl Connection {
             self.received(index + 1 == count, reply.as_ref().err())?;
             each(index, reply);
         }
+        self.stream.end_call();
         self.is_broken = false;
         Ok(())
     }

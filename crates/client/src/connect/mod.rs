@@ -11,6 +11,7 @@ mod allowlist;
 mod connection;
 mod lookup;
 mod raw;
+mod read_buffer;
 mod resp;
 mod server;
 mod tls;
