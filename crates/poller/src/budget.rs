@@ -80,7 +80,7 @@ impl Budget {
         self.0.used.fetch_add(bytes, Ordering::Relaxed);
         Permit {
             budget: self.clone(),
-            permit,
+            permit: Some(permit),
             bytes,
         }
     }
@@ -89,29 +89,46 @@ impl Budget {
 /// Bytes acquired from a budget. Dropping the permit releases them.
 pub struct Permit {
     budget: Budget,
-    permit: OwnedSemaphorePermit,
+    /// `None`: no units.
+    permit: Option<OwnedSemaphorePermit>,
     bytes: i64,
 }
 
 impl Permit {
-    /// Replaces the estimate with the actual size. The records exist already, so the size may exceed what is free.
-    pub fn resize(&mut self, bytes: u64) {
+    /// Splits off a permit for records that exist already, so its size may exceed what is left of this one and what is
+    /// free.
+    pub fn split(&mut self, bytes: u64) -> Permit {
         let units = self.budget.units(bytes) as usize;
-        let acquired = self.permit.num_permits();
-        if acquired > units {
-            // The permit has more units than that, so the split succeeds.
-            drop(self.permit.split(acquired - units));
-        } else if units > acquired {
-            let more = u32::try_from(units - acquired).unwrap_or(0);
-            if let Ok(permit) = self.budget.0.free.clone().try_acquire_many_owned(more) {
-                self.permit.merge(permit);
+        let part = self.permit.as_mut().and_then(|permit| {
+            let units = units.min(permit.num_permits());
+            permit.split(units)
+        });
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let from_this = bytes.min(self.bytes);
+        self.bytes -= from_this;
+        let mut split = Permit {
+            budget: self.budget.clone(),
+            permit: part,
+            bytes: from_this,
+        };
+        split.extend(units, bytes);
+        split
+    }
+
+    /// Takes what lacks of these units if it is free, and counts these bytes.
+    fn extend(&mut self, units: usize, bytes: i64) {
+        let acquired = (self.permit.as_ref()).map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(units.saturating_sub(acquired)).unwrap_or(0);
+        if more > 0
+            && let Ok(permit) = self.budget.0.free.clone().try_acquire_many_owned(more)
+        {
+            match &mut self.permit {
+                Some(own) => own.merge(permit),
+                none => *none = Some(permit),
             }
         }
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.budget
-            .0
-            .used
-            .fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        let used = &self.budget.0.used;
+        used.fetch_add(bytes - self.bytes, Ordering::Relaxed);
         self.bytes = bytes;
     }
 }
@@ -142,17 +159,37 @@ mod tests {
     }
 
     #[test]
-    fn resized_permit_counts_its_actual_size() {
+    fn split_permits_count_their_actual_sizes() {
         let budget = Budget::new(10 * K);
-        let mut permit = budget.try_acquire(8 * K).unwrap();
-        permit.resize(3 * K);
-        assert!(budget.try_acquire(7 * K).is_some());
-        permit.resize(10 * K);
+        let mut reply = budget.try_acquire(8 * K).unwrap();
+        let one = reply.split(3 * K);
+        let two = reply.split(2 * K);
+        assert_eq!(budget.used(), 8 * K);
+        assert!(budget.try_acquire(3 * K).is_none());
+        // What the reply did not need.
+        drop(reply);
+        assert_eq!(budget.used(), 5 * K);
+        assert!(budget.try_acquire(6 * K).is_none());
+        drop(one);
+        assert!(budget.try_acquire(8 * K).is_some());
+        drop(two);
+        assert!(budget.try_acquire(10 * K).is_some());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn split_permit_may_exceed_its_reply() {
+        let budget = Budget::new(10 * K);
+        let mut reply = budget.try_acquire(8 * K).unwrap();
+        let one = reply.split(3 * K);
+        assert!(budget.try_acquire(3 * K).is_none());
+        let two = reply.split(7 * K);
         assert!(budget.try_acquire(1).is_none());
-        // More than the capacity.
-        permit.resize(12 * K);
-        assert_eq!(budget.used(), 12 * K);
-        drop(permit);
+        // More than the capacity, and nothing is left.
+        let three = reply.split(12 * K);
+        assert_eq!(budget.used(), 22 * K);
+        drop((reply, one, two, three));
+        assert_eq!(budget.used(), 0);
         assert!(budget.try_acquire(10 * K).is_some());
     }
 

@@ -1,5 +1,6 @@
 //! Fetching: the commands of the planned fetches, and what becomes of the replies.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,9 +11,10 @@ use agg_client::connect::{ClientError, Connection};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
 use agg_client::nodes;
 use agg_client::reply::{Reply, Value};
-use aggregator_protocol::RecordFormat;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use crate::batch::{Batch, Delivery, Record};
+use crate::budget::Permit;
 use crate::ledger::InFlightBatch;
 
 use super::plan::PendingFetch;
@@ -25,10 +27,12 @@ const FULL_BYTES: usize = (1 << 20) * 3 / 4;
 
 impl Drainer {
     pub(super) fn command(&self, fetch: &PendingFetch) -> Cmd {
-        let node_queue = &self.node_queues[fetch.index];
+        // All of them lead to the same sinks.
+        let node_queue = &self.node_queues[fetch.indexes[0]];
         let json = node_queue.needs(RecordFormat::Json);
+        let queue = |index: &usize| self.node_queues[*index].queue;
         let request = FetchRequest {
-            queues: vec![node_queue.queue],
+            queues: fetch.indexes.iter().map(queue).collect(),
             format: if json {
                 RecordFormat::Json
             } else {
@@ -51,13 +55,13 @@ impl Drainer {
         reply: Reply,
         start: Instant,
     ) -> Result<(), ClientError> {
-        let (fetched, floor) = match reply {
+        let (fetched, floors) = match reply {
             Ok(value) => {
-                let needs_floor = self.node_queues[fetch.index].needs_floor();
+                let needs_floor = self.node_queues[fetch.indexes[0]].needs_floor();
                 read(value, needs_floor).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
             }
             Err(text) => {
-                let node = &self.node_queues[fetch.index].node;
+                let node = &self.node_queues[fetch.indexes[0]].node;
                 if text.code == "READONLY" {
                     return Err(wire.rejected("AGG.FETCH", &text));
                 }
@@ -68,43 +72,78 @@ impl Drainer {
                     of_node(node).in_scope(|| self.once.warn(&text));
                 }
                 let pause = nodes::LIST_TTL.max(self.table.poll_interval);
-                self.node_queues[fetch.index].due = start + pause;
+                for index in fetch.indexes {
+                    self.node_queues[index].due = start + pause;
+                }
                 return Ok(());
             }
         };
         let bytes: usize = fetched.iter().map(|one| one.record.len()).sum();
-        self.schedule(fetch.index, fetched.len(), bytes);
+        let is_full = fetched.len() == MAX_RECORDS || bytes >= FULL_BYTES;
         {
             let mut status = self.status.lock();
             status.records += fetched.len() as u64;
             status.bytes += bytes as u64;
         }
-        let node_queue = &self.node_queues[fetch.index];
-        let fetched = self
-            .ledger
-            .new_records(&node_queue.node, node_queue.queue, fetched);
-        if fetched.is_empty() {
-            return Ok(());
+        let parts = self.by_queue(fetch.indexes, fetched);
+        let parts = parts.ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?;
+        self.schedule(&parts, is_full, start);
+        let mut permits = fetch.permits;
+        for (index, fetched) in parts {
+            let node_queue = &self.node_queues[index];
+            let fetched = self
+                .ledger
+                .new_records(&node_queue.node, node_queue.queue, fetched);
+            if !fetched.is_empty() {
+                let floor = floors.get(&node_queue.queue).copied();
+                let records = self.records(index, fetched);
+                self.deliver(index, &mut permits, (records, floor), start);
+            }
         }
-        let records = self.records(fetch.index, fetched);
-        self.deliver(fetch, (records, floor), start);
         Ok(())
     }
 
-    /// Sets when to fetch from a queue again: at once while it has a backlog, after growing backoff while it is empty.
-    fn schedule(&mut self, index: usize, records: usize, bytes: usize) {
+    /// Divides the records of a reply among the queues that were fetched from, in the order of the command. Returns
+    /// `None` if one is of another queue.
+    fn by_queue(
+        &self,
+        indexes: Vec<usize>,
+        mut fetched: Vec<FetchedRecord>,
+    ) -> Option<Vec<(usize, Vec<FetchedRecord>)>> {
+        let mut parts = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let queue = self.node_queues[index].queue;
+            let (part, rest) = fetched.into_iter().partition(|one| one.queue == queue);
+            fetched = rest;
+            parts.push((index, part));
+        }
+        fetched.is_empty().then_some(parts)
+    }
+
+    /// Sets when to fetch from the queues of a reply again: at once from those with a backlog, after growing pauses from
+    /// those that are empty.
+    fn schedule(&mut self, parts: &[(usize, Vec<FetchedRecord>)], is_full: bool, start: Instant) {
         let (longest, now) = (self.table.poll_interval, Instant::now());
-        let node_queue = &mut self.node_queues[index];
-        node_queue.has_backlog = records == MAX_RECORDS || bytes >= FULL_BYTES;
-        if node_queue.has_backlog {
-            (node_queue.due, node_queue.pause) = (now, MIN_PAUSE);
-            return;
+        // The server takes the queues in order. If the reply is full it ended in the last one that has records, and did
+        // not get to those behind it.
+        let last = parts.iter().rposition(|(_, records)| !records.is_empty());
+        for (place, (index, records)) in parts.iter().enumerate() {
+            let node_queue = &mut self.node_queues[*index];
+            node_queue.has_backlog = is_full && last.is_some_and(|last| place >= last);
+            if node_queue.has_backlog {
+                (node_queue.due, node_queue.pause) = (now, MIN_PAUSE);
+                continue;
+            }
+            // One that was fetched from before it was due, since another one was, has as long a pause as before.
+            let was_due = node_queue.due <= start;
+            if !records.is_empty() {
+                node_queue.pause = MIN_PAUSE;
+            }
+            node_queue.due = now + node_queue.pause.min(longest);
+            if was_due || !records.is_empty() {
+                node_queue.pause = (node_queue.pause * 2).min(longest);
+            }
         }
-        if records > 0 {
-            node_queue.pause = MIN_PAUSE;
-        }
-        node_queue.due = now + node_queue.pause.min(longest);
-        node_queue.pause = (node_queue.pause * 2).min(longest);
     }
 
     /// Converts records to the formats that the sinks take.
@@ -134,14 +173,15 @@ impl Drainer {
         fetched.into_iter().map(record).collect()
     }
 
-    /// Hands records, with the floor of their queue, to the sinks.
+    /// Hands the records of one queue, with its floor, to its sinks, with their part of the budget for the reply.
     fn deliver(
         &mut self,
-        fetch: PendingFetch,
+        index: usize,
+        permits: &mut [Permit],
         (records, floor): (Vec<Record>, Option<i64>),
         start: Instant,
     ) {
-        let node_queue = &self.node_queues[fetch.index];
+        let node_queue = &self.node_queues[index];
         let bytes = records.iter().map(Record::bytes).sum();
         let number = self.ledger.insert(InFlightBatch {
             node: node_queue.node.clone(),
@@ -157,8 +197,8 @@ impl Drainer {
             floor,
             records,
         });
-        for (to, mut permit) in node_queue.destinations.iter().zip(fetch.permits) {
-            permit.resize(bytes);
+        for (to, permit) in node_queue.destinations.iter().zip(permits) {
+            let permit = permit.split(bytes);
             let mut delivery = Delivery::new(batch.clone(), number, self.report_to.clone(), permit);
             delivery.edits = to.edits.clone();
             // A sink that has ended drops the delivery, which reports it as abandoned.
@@ -167,13 +207,44 @@ impl Drainer {
     }
 }
 
-/// Reads the reply of a fetch from one queue, with the floor of the queue if that was asked for; none if it is not one.
-fn read(reply: Value, has_floor: bool) -> Option<(Vec<FetchedRecord>, Option<i64>)> {
-    if !has_floor {
-        return Some((fetch::read_records(reply)?, None));
+/// Reads the reply of a fetch, with the floors of its queues if they were asked for; none if it is not one.
+fn read(reply: Value, has_floors: bool) -> Option<(Vec<FetchedRecord>, BTreeMap<Queue, i64>)> {
+    if !has_floors {
+        return Some((fetch::read_records(reply)?, BTreeMap::new()));
     }
     let floored = fetch::read_floored_records(reply)?;
-    let floor = floored.iter().map(|(_, floor)| *floor).min();
+    let mut floors = BTreeMap::new();
+    for (record, floor) in &floored {
+        let lowest = floors.entry(record.queue).or_insert(*floor);
+        *lowest = (*lowest).min(*floor);
+    }
     let records = floored.into_iter().map(|(record, _)| record);
-    Some((records.collect(), floor))
+    Some((records.collect(), floors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_queue_has_its_own_floor() {
+        let record = |queue: &str, id: i64, floor: i64| {
+            Value::Array(vec![
+                Value::BulkString(queue.into()),
+                Value::Int(id),
+                Value::Int(1),
+                Value::BulkString("{}".into()),
+                Value::Int(floor),
+            ])
+        };
+        let reply = Value::Array(vec![
+            record("MIN", 9, 9),
+            record("LOG", 5, 3),
+            record("LOG", 6, 4),
+        ]);
+        let (records, floors) = read(reply.clone(), true).unwrap();
+        assert_eq!(records.len(), 3);
+        assert_eq!(floors, [(Queue::Min, 9), (Queue::Log, 3)].into());
+        assert!(read(reply, false).unwrap().1.is_empty());
+    }
 }

@@ -45,6 +45,9 @@ use super::status::{ServerStatus, Shared};
 const SCAN_SHARE: u32 = 20;
 /// The shortest pause between two fetches from a queue that has no backlog.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between two tries to connect to a server that is down, so that one that returns is drained within
+/// about that time. With half a minute it took 28 s; a thousand dead servers cost a hundred connection attempts per second.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// The pause of a drainer that has nothing to do until something changes.
 const IDLE_PAUSE: Duration = Duration::from_secs(60);
 /// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
@@ -157,7 +160,7 @@ impl Drainer {
     /// Drains until shutdown is requested or the server is removed. Then waits for the sinks as long as the grace period
     /// allows, and releases what is still in flight.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(LONGEST_BACKOFF);
         let mut wire = None;
         loop {
             if self.is_ended() {
@@ -183,7 +186,7 @@ impl Drainer {
             match result {
                 Ok(blocked_on) => {
                     self.note_success();
-                    backoff = Backoff::default();
+                    backoff = Backoff::up_to(LONGEST_BACKOFF);
                     match self.wait(&blocked_on).await {
                         Woken::Work => {}
                         Woken::Moved => wire = None,
@@ -198,7 +201,7 @@ impl Drainer {
                         () = sleep(pause) => {}
                         () = self.shutdown.requested() => {}
                         moved = self.address.changed() => if moved.is_ok() {
-                            backoff = Backoff::default();
+                            backoff = Backoff::up_to(LONGEST_BACKOFF);
                         }
                     }
                 }

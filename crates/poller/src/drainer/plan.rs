@@ -1,4 +1,10 @@
 //! Planning: which queues are fetched from in the next round of a drainer.
+//!
+//! # Invariants
+//!
+//! - A queue with a backlog is fetched from alone, so that no other queue takes its part of a reply.
+//! - The queues of a node that have no backlog and lead to the same sinks are fetched from together as soon as one of
+//!   them is due: an idle node costs one command, not one for each queue.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,16 +12,16 @@ use std::time::Instant;
 use crate::budget::Permit;
 use crate::routing::{Destination, SinkHandle};
 
-use super::{Drainer, REPLY_BYTES};
+use super::{Drainer, NodeQueue, REPLY_BYTES};
 
 /// The maximum number of fetches in one pipeline.
 const MAX_PIPELINE: usize = 8;
 
 /// A fetch that was or will be sent.
 pub(super) struct PendingFetch {
-    /// The index of the node queue.
-    pub(super) index: usize,
-    /// The budget for the reply, one permit for each destination.
+    /// The indexes of the node queues, which are of one node and lead to the same sinks.
+    pub(super) indexes: Vec<usize>,
+    /// The budget for the reply, one permit for each sink.
     pub(super) permits: Vec<Permit>,
 }
 
@@ -54,10 +60,23 @@ impl Drainer {
             if plan.fetches.len() == MAX_PIPELINE {
                 break;
             }
-            let destinations = &self.node_queues[index].destinations;
+            let NodeQueue {
+                destinations,
+                has_backlog,
+                ..
+            } = &self.node_queues[index];
+            if !has_backlog
+                && plan
+                    .fetches
+                    .iter()
+                    .any(|fetch| fetch.indexes.contains(&index))
+            {
+                continue;
+            }
             match acquire_all(destinations, &mut reserved) {
                 Ok(permits) => {
-                    plan.fetches.push(PendingFetch { index, permits });
+                    let indexes = together(&self.node_queues, index);
+                    plan.fetches.push(PendingFetch { indexes, permits });
                     last = Some(index);
                 }
                 Err(blocked_on) => {
@@ -77,6 +96,28 @@ impl Drainer {
         }
         plan
     }
+}
+
+/// Returns the queues that are fetched from together with this one, itself among them. The queues of a node are next to
+/// each other.
+fn together(queues: &[NodeQueue], index: usize) -> Vec<usize> {
+    let first = &queues[index];
+    if first.has_backlog {
+        return vec![index];
+    }
+    let of_node = |other: &usize| queues[*other].node == first.node;
+    let start = (0..index).rev().take_while(of_node).last();
+    let node = (start.unwrap_or(index)..queues.len()).take_while(of_node);
+    node.filter(|other| {
+        let other = &queues[*other];
+        !other.has_backlog && have_same_sinks(&first.destinations, &other.destinations)
+    })
+    .collect()
+}
+
+fn have_same_sinks(one: &[Destination], other: &[Destination]) -> bool {
+    let mut pairs = one.iter().zip(other);
+    one.len() == other.len() && pairs.all(|(one, other)| Arc::ptr_eq(&one.sink, &other.sink))
 }
 
 /// Acquires the budget for one reply from each destination, using the reserved permit for its sink.
