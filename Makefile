@@ -13,7 +13,7 @@ TEST_THREADS ?= 6
 # Targets share apt, target/ and the server's ports, and `make test` needs its parts in order: -j must not mix them.
 .NOTPARALLEL:
 .PHONY: help deps lint-deps test-deps module build run test test-all test-clients test-servers test-python test-packages test-sanitize \
-	servers clients python packages dist fuzz lint deny bench bench-sinks bench-fleet fleet-sim clean
+	instructions servers clients python packages dist fuzz lint deny bench bench-sinks bench-fleet fleet-sim clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,7 @@ lint: lint-deps ## check format, clippy, licences of dependencies, retired words
 
 # The tests of the workspace also build target/debug/agg, which those of documents and packages use.
 test: test-deps lint module servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
+	@scripts/instructions.py
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --no-fail-fast
 	@scripts/manifests.sh
 	@scripts/python.sh test
@@ -86,6 +87,9 @@ bench: module servers ## measure commands in a server, beside SET and others; th
 	$(CARGO) bench --bench server -- $(ARGS)
 	$(CARGO) bench -p aggregator-core
 	$(CARGO) bench -p agg-listener --bench protocols -- --warm-up-time 0.5 --measurement-time 2
+
+instructions: test-deps module ## count the instructions of commands, compare with benches/instructions.txt (ARGS=--update, ARGS=--help)
+	@scripts/instructions.py $(ARGS)
 
 bench-sinks: servers ## measure the sinks of agg poll, each with its own target (ARGS=--help)
 	$(CARGO) build --release -p aggregator -p agg

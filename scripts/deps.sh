@@ -4,9 +4,9 @@
 #   scripts/deps.sh          what building and running need: a C compiler, redis-server and redis-cli
 #   scripts/deps.sh lint     also what the checks of `make lint` need: Python, git
 #   scripts/deps.sh test     also what tests need: Python, git, procps, a C++ compiler (fuzz targets), pip and venv (servers
-#                            of other versions, the Python client), jq and curl (commands of docs). As root also, where apt has
-#                            them: influxdb, victoria-metrics, postgresql, chromium, prometheus and its reader in Python (agg
-#                            poll), Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
+#                            of other versions, the Python client), jq and curl (commands of docs), valgrind (counts of
+#                            instructions). As root also, where apt has them: influxdb, victoria-metrics, postgresql,
+#                            chromium, prometheus and its reader in Python (agg poll), Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
 #                            (docs/clients), faketime, dpkg-dev, debootstrap and systemd-container (packages)
 #
 # Services of packages that are installed here are neither started nor enabled; services that were there before are left
@@ -50,6 +50,7 @@ if $for_tests; then
     have c++ || missing+=(g++)
     have jq || missing+=(jq)
     have curl || missing+=(curl)
+    have valgrind || missing+=(valgrind)
     { have pgrep && type -P kill >/dev/null; } || missing+=(procps)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)

@@ -9,6 +9,7 @@ mod blocking;
 mod command_docs;
 mod corrupt;
 mod draining;
+mod instructions;
 mod keyspace;
 mod layering;
 mod persistence;
