@@ -328,7 +328,7 @@ fn closing(
         let name = format!("{name}, {kind}, each metric");
         measurements.push(
             Measurement::new(SECTION, &name, Unit::Nanoseconds, each)
-                .at_most(Target::Value(300.0))
+                .at_most(Target::Value(250.0))
                 .noting(closed.describe()),
         );
     }
