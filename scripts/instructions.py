@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "benches/instructions.txt"
 # A count that is higher than the committed one by more than this many percent fails.
 TOLERANCE = 5.0
-# The functions within which instructions are counted: the module's entry points of commands. The timer is not among
+# The functions within which instructions are counted: those that the server calls to run commands. The timer is not among
 # them, as its work depends on the clock.
 ENTRY = "aggregator::ffi::command::run"
 
@@ -394,7 +394,7 @@ def read_committed(path):
 def write_committed(path, counts):
     lines = [
         "# Instructions that commands take in the module's own functions, by scripts/instructions.py. `make test` fails",
-        f"# where a count is more than {TOLERANCE:.0f} % above these; `make instructions ARGS=--update` writes them anew.",
+        f"# where a count is more than {TOLERANCE:.0f} % above these; `make instructions ARGS=--update` updates them.",
         f"# compiler: {compiler()}",
     ]
     names = {row.key: row.name for row in rows()}
