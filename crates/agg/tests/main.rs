@@ -22,6 +22,7 @@ mod pipe;
 mod poll;
 mod poll_files;
 mod poll_http;
+mod poll_influx_quota;
 mod poll_kafka;
 mod poll_mongo;
 mod poll_opensearch;

@@ -16,10 +16,14 @@ pub struct InfluxDb {
 impl InfluxDb {
     /// Starts an empty one; `None` if the program is missing.
     pub fn start() -> Option<InfluxDb> {
+        InfluxDb::with_data_settings("")
+    }
+
+    /// Starts an empty one with more settings in the section `data`; `None` if the program is missing.
+    pub fn with_data_settings(data: &str) -> Option<InfluxDb> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let settings = settings(dir.path().to_str().unwrap(), port, free_port());
-        std::fs::write(dir.path().join("influxdb.conf"), settings).unwrap();
+        write_settings(dir.path(), port, data);
         let Some(child) = spawn(dir.path()) else {
             return missing("influxd");
         };
@@ -42,6 +46,13 @@ impl InfluxDb {
     pub fn restart(&mut self) {
         self.child = spawn(self.dir.path()).unwrap();
         self.wait_for_answer();
+    }
+
+    /// Restarts it with its data and other settings in the section `data`.
+    pub fn restart_with_data_settings(&mut self, data: &str) {
+        self.stop();
+        write_settings(self.dir.path(), self.port, data);
+        self.restart();
     }
 
     fn wait_for_answer(&mut self) {
@@ -107,8 +118,9 @@ fn spawn(dir: &std::path::Path) -> Option<Child> {
         .ok()
 }
 
-fn settings(dir: &str, port: u16, backup: u16) -> String {
-    format!(
+fn write_settings(path: &std::path::Path, port: u16, data: &str) {
+    let (dir, backup) = (path.display(), free_port());
+    let settings = format!(
         r#"
 reporting-disabled = true
 bind-address = "127.0.0.1:{backup}"
@@ -117,11 +129,13 @@ dir = "{dir}/meta"
 [data]
 dir = "{dir}/data"
 wal-dir = "{dir}/wal"
+{data}
 [http]
 bind-address = "127.0.0.1:{port}"
 log-enabled = false
 [monitor]
 store-enabled = false
 "#
-    )
+    );
+    std::fs::write(path.join("influxdb.conf"), settings).unwrap();
 }

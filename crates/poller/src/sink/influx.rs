@@ -6,7 +6,7 @@
 //! A point written twice is one point, so a batch of which nothing is known is sent again unchanged. Of a batch that is
 //! rejected for its contents, the bad lines become dead letters: those that 3.x names, or those that are found by
 //! bisection, which stores the good ones. Errors that are about the server and not about the lines (no such database, no
-//! permission, too busy) are retried.
+//! permission, too busy, a [quota]) are retried.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use super::bisect::{Rejected, Reply};
 use super::http_client::{HttpClient, Response};
 use super::interface::shorten;
 use super::post::Protocol;
-use super::{SinkError, lines};
+use super::{SinkError, lines, quota};
 
 /// Line protocol, with the time that stands for a window.
 pub struct Influx(pub Timestamp);
@@ -33,6 +33,9 @@ const VERSION_3: &str = "/api/v3/write_lp";
 /// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...". It uses the first half
 /// of that also for a request that it does not understand.
 const ABOUT_LINES: [&str; 3] = ["partial write", "unable to parse", "error in line"];
+
+/// The error of 1.x about points that are too old. It replies so only if it has stored the others.
+const BEYOND_RETENTION: &str = "partial write: points beyond retention policy dropped=";
 
 impl Protocol for Influx {
     fn content_type(&self) -> &'static str {
@@ -91,17 +94,22 @@ impl Protocol for Influx {
         ))
     }
 
+    /// 1.x has stored the lines of a request that need nothing new. They are sent again with the others.
+    fn is_quota(&self, response: &Response) -> bool {
+        matches!(response.status, 400 | 422) && quota::is_influx(&json(response))
+    }
+
     fn classify(&self, response: &Response, records: &[&[u8]]) -> Option<Reply> {
-        // 2.x replies with 422 to points outside of its retention, and 3.x to one table too many.
+        // 2.x replies with 422 to points outside of its retention.
         if !matches!(response.status, 400 | 422) {
             return None;
         }
         let reason = response.reason();
-        let json: Value = serde_json::from_str(&response.body).unwrap_or_default();
-        // Only at the end: a metric may have this name.
+        let json = json(response);
         let words = json["error"].as_str().unwrap_or(&response.body).trim_end();
-        let dropped = words.rsplit_once("dropped=");
-        let dropped: Option<usize> = dropped.and_then(|(_, digits)| digits.parse().ok());
+        // 1.x counts all lines that it dropped, and has the reason of one of them. Only this reason is that of all.
+        let dropped = words.strip_prefix(BEYOND_RETENTION);
+        let dropped: Option<usize> = dropped.and_then(|digits| digits.parse().ok());
         let about_records =
             !json["data"].is_null() || ABOUT_LINES.iter().any(|words| reason.contains(words));
         Some(Reply::Rejected(Rejected {
@@ -113,10 +121,13 @@ impl Protocol for Influx {
     }
 }
 
+fn json(response: &Response) -> Value {
+    serde_json::from_str(&response.body).unwrap_or_default()
+}
+
 /// Returns the version in a response of InfluxDB, and what separates it from the address; nothing if there is none.
 fn version(response: &Response) -> String {
-    let json: Value = serde_json::from_str(&response.body).unwrap_or_default();
-    match json["version"].as_str() {
+    match json(response)["version"].as_str() {
         Some(version) => format!("InfluxDB {}: ", shorten(version.trim_start_matches('v'))),
         None => String::new(),
     }
@@ -189,6 +200,16 @@ mod tests {
                 matches!(reply, Some(Reply::Rejected(Rejected { all, about_records: true, .. })) if all == expected)
             );
         }
+        // One of them is dropped for another reason, possibly a quota.
+        let mixed = r#"{"error":"partial write: field type conflict: input field dropped=2"}"#;
+        assert!(matches!(
+            classify(400, mixed, &["a", "b"]),
+            Some(Reply::Rejected(Rejected {
+                all: false,
+                about_records: true,
+                ..
+            }))
+        ));
         let parse = r#"{"code":"invalid","message":"unable to parse 'x'"}"#;
         let expected = Rejected {
             reason: "HTTP 400: unable to parse 'x'".into(),

@@ -21,6 +21,7 @@ mod otlp;
 mod post;
 mod postgres;
 mod prometheus;
+mod quota;
 mod redis_stream;
 mod resolver;
 mod stdout;

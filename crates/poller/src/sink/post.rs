@@ -21,7 +21,7 @@ use crate::glob::Glob;
 
 use super::bisect::{RejectionHistory, Reply, Server, deliver};
 use super::http_client::{HttpClient, Response};
-use super::{BatchLimits, Rejection, Sink, SinkError};
+use super::{BatchLimits, Rejection, Sink, SinkError, quota};
 
 /// The bodies and responses of a kind of server.
 pub trait Protocol: Send + Sync + 'static {
@@ -71,6 +71,13 @@ pub trait Protocol: Send + Sync + 'static {
     fn prepare(&self, client: &HttpClient) -> impl Future<Output = Result<(), SinkError>> + Send {
         let _ = client;
         std::future::ready(Ok(()))
+    }
+
+    /// Returns whether an error response, which may blame the records, is about a quota of the server: then the write is
+    /// retried.
+    fn is_quota(&self, response: &Response) -> bool {
+        let _ = response;
+        false
     }
 
     /// Interprets an error response to these records. Returns `None` if it says nothing about them: then the write is
@@ -133,6 +140,10 @@ impl<P: Protocol> Post<P> {
                 self.lower_limit(records);
                 Ok(Reply::TooLarge(response.error()))
             }
+            _ if self.protocol.is_quota(&response) => Err(SinkError::Retriable {
+                reason: quota::reason(&response.error()),
+                retry_after: response.retry_after,
+            }),
             _ => {
                 let reply = self.protocol.classify(&response, records);
                 reply.ok_or_else(|| SinkError::Retriable {

@@ -1,4 +1,5 @@
-//! Points of a real InfluxDB 1.x.
+//! Points of a real InfluxDB 1.x. It is full when it has as many series as its settings allow: on a full disk version 1.6
+//! stops answering, also when there is space again.
 
 use serde_json::Value;
 
@@ -14,23 +15,18 @@ pub struct InfluxDb {
     port: u16,
 }
 
+/// More series than the suite writes.
+const MAX_SERIES: usize = 5000;
+
 impl Target for InfluxDb {
     const NAME: &'static str = "influxdb";
     const SERVER: &'static str = "InfluxDB 1.6";
     const GUARANTEE: Guarantee = Guarantee::Once;
     const QUEUES: &'static [&'static str] = &["MIN"];
 
-    fn support(fault: Fault) -> Result<(), &'static str> {
-        match fault {
-            Fault::Full => {
-                Err("InfluxDB 1.6 stops answering on a full disk, also when there is space again")
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn start(fault: Fault) -> Option<InfluxDb> {
-        let server = influx::InfluxDb::start()?;
+        let limit = format!("max-series-per-database = {MAX_SERIES}");
+        let server = influx::InfluxDb::with_data_settings(&limit)?;
         if fault != Fault::Conflict {
             server.query("CREATE DATABASE grid");
         }
@@ -86,6 +82,12 @@ impl Target for InfluxDb {
                 self.server.write("poison avg=\"text\"");
                 "field type conflict"
             }
+            Fault::Full => {
+                let free = MAX_SERIES - self.server.query("SHOW SERIES").len();
+                let lines: Vec<String> = (0..free).map(|n| format!("filler,n={n} v=1")).collect();
+                self.server.write(&lines.join("\n"));
+                "a quota of the target is reached: HTTP 400: partial write: max-series-per-database limit exceeded"
+            }
             Fault::Conflict => {
                 self.server.query("DROP DATABASE grid");
                 "database not found"
@@ -97,6 +99,9 @@ impl Target for InfluxDb {
     fn repair(&mut self, fault: Fault) {
         match fault {
             Fault::Away => self.server.restart(),
+            Fault::Full => {
+                self.server.query("DROP MEASUREMENT filler");
+            }
             Fault::Conflict => {
                 self.server.query("CREATE DATABASE grid");
             }

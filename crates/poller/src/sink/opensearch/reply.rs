@@ -4,13 +4,15 @@
 //!
 //! A record counts as stored only if its item says so: 2xx, or 409 because of the version, which means that the record, or
 //! a newer state of the same error or object, is stored. It counts as rejected only if its item says 400 in words that
-//! are about its content. All else (a full queue, a missing permission, a closed or read-only index) is retried.
+//! are about its content. All else (a full queue, a missing permission, a closed or read-only index, a [quota] of it) is
+//! retried.
 
 use serde::Deserialize;
 
 use crate::sink::bisect::{Each, Reply};
 use crate::sink::http_client::Response;
 use crate::sink::interface::shorten;
+use crate::sink::quota;
 
 /// Types of errors with status 400 that are not about the record but about its index or the request.
 const ABOUT_INDEX: [&str; 8] = [
@@ -69,7 +71,22 @@ struct ItemError {
 #[derive(Default, Deserialize)]
 struct Cause {
     #[serde(default)]
+    r#type: String,
+    #[serde(default)]
     reason: Option<String>,
+}
+
+impl ItemError {
+    /// Returns whether it is about a quota of the index: by its own words, or, in new versions, as its cause.
+    fn is_quota(&self) -> bool {
+        const KIND: &str = "illegal_argument_exception";
+        let is = |kind: &str, reason: Option<&String>| {
+            kind == KIND && reason.is_some_and(|reason| quota::is_index(reason))
+        };
+        let cause = self.caused_by.as_ref();
+        is(&self.r#type, self.reason.as_ref())
+            || cause.is_some_and(|cause| is(&cause.r#type, cause.reason.as_ref()))
+    }
 }
 
 /// The result of a record.
@@ -85,6 +102,7 @@ impl Outcome {
         let error = &self.error;
         match (self.status, &*error.r#type) {
             (200..=299, _) | (409, "" | "version_conflict_engine_exception") => Fate::Stored,
+            (400, _) if error.is_quota() => Fate::Unstored,
             (400, kind) if !ABOUT_INDEX.contains(&kind) => {
                 let reason = error.reason.as_deref().unwrap_or_default();
                 let is_about_index = |words: &&str| reason.starts_with(*words);
@@ -202,6 +220,35 @@ mod tests {
             is_vague: false,
         };
         assert_eq!(reply(mixed, 12), Some(Reply::Each(expected)));
+    }
+
+    /// The texts are from the sources of Elasticsearch and OpenSearch.
+    #[test]
+    fn quotas_and_a_lack_of_resources_are_about_no_record() {
+        let words = "Limit of total fields [1000] has been exceeded while adding new fields [1]";
+        let caused = json!({"index": {"status": 400, "error": {
+            "type": "document_parsing_exception", "reason": format!("[1:10] failed to parse: {words}"),
+            "caused_by": {"type": "illegal_argument_exception", "reason": words}}}});
+        let busy = json!([
+            failed(400, "illegal_argument_exception", words),
+            caused,
+            failed(429, "circuit_breaking_exception", "[parent] Data too large"),
+            failed(
+                429,
+                "cluster_block_exception",
+                "disk usage exceeded flood-stage watermark"
+            ),
+            failed(507, "x", "x"),
+        ]);
+        let Some(Reply::Each(each)) = reply(busy, 5) else {
+            panic!()
+        };
+        assert_eq!(
+            (each.rejected.len(), each.unstored),
+            (0, vec![0, 1, 2, 3, 4])
+        );
+        let quoted = json!([failed(400, "mapper_parsing_exception", words)]);
+        assert!(matches!(reply(quoted, 1), Some(Reply::Each(each)) if each.rejected.len() == 1));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
 use crate::protobuf::{self, Value};
-use crate::sink::SinkError;
 use crate::sink::bisect::{Each, Rejected, Reply};
 use crate::sink::http_client::{HttpClient, PROTOBUF, Response};
 use crate::sink::interface::shorten;
 use crate::sink::post::Protocol;
+use crate::sink::{SinkError, quota};
 
 use super::item;
 
@@ -149,6 +149,10 @@ impl Protocol for Signal {
                 )))
             }
         }
+    }
+
+    fn is_quota(&self, response: &Response) -> bool {
+        quota::is_tenant(&response.reason())
     }
 
     fn classify(&self, response: &Response, _: &[&[u8]]) -> Option<Reply> {

@@ -2,10 +2,10 @@
 
 use snap::raw::Encoder;
 
-use crate::sink::SinkError;
 use crate::sink::bisect::{Rejected, Reply};
 use crate::sink::http_client::{HttpClient, Response};
 use crate::sink::post::Protocol;
+use crate::sink::{SinkError, quota};
 
 /// Remote write 1.0.
 pub struct RemoteWrite;
@@ -54,6 +54,10 @@ impl Protocol for RemoteWrite {
             200..=299 => Err(SinkError::retriable(response.unconfirmed())),
             _ => Err(SinkError::retriable(response.error())),
         }
+    }
+
+    fn is_quota(&self, response: &Response) -> bool {
+        quota::is_tenant(&response.reason())
     }
 
     fn classify(&self, response: &Response, _: &[&[u8]]) -> Option<Reply> {
@@ -115,6 +119,13 @@ mod tests {
             });
             assert_eq!(about_records, expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn quota_of_a_tenant_rejects_no_sample() {
+        let full = "failed pushing to ingester: user=1: per-user series limit of 15 exceeded";
+        assert!(RemoteWrite.is_quota(&response(400, full)));
+        assert!(!RemoteWrite.is_quota(&response(400, "out of order sample\n")));
     }
 
     #[test]
