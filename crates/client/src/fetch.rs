@@ -7,6 +7,7 @@ use aggregator_protocol::{NodeName, Queue, RecordFormat};
 use crate::command::{Ack, Cmd, Command, Fetch, Nack};
 
 pub use crate::command::{FetchedRecord, read_floored_records, read_records};
+pub use crate::connect::{FetchedReply, PlacedRecord};
 
 /// The records to fetch from each node.
 #[derive(Clone, Debug)]

@@ -12,8 +12,9 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::fetched::{FetchedReply, Placing};
 use super::lookup::lookup;
-use super::raw::{self, RawReply};
+use super::raw::{self, AsSent, Incoming, RawReply};
 use super::read_buffer::ReadBuffer;
 use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
@@ -248,8 +249,30 @@ impl Connection {
         commands: &[Cmd],
         each: impl FnMut(usize, Result<RawReply, ServerError>),
     ) -> Result<(), ClientError> {
+        self.pipeline_to::<AsSent>(commands, each).await
+    }
+
+    /// Sends AGG.FETCH of several nodes or queues at once as [`Connection::pipeline`] does, and passes on each reply with
+    /// the places of its records; `None` is a reply that has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::pipeline`].
+    pub async fn pipeline_fetches(
+        &mut self,
+        commands: &[Cmd],
+        each: impl FnMut(usize, Result<Option<FetchedReply>, ServerError>),
+    ) -> Result<(), ClientError> {
+        self.pipeline_to::<Placing>(commands, each).await
+    }
+
+    async fn pipeline_to<I: Incoming>(
+        &mut self,
+        commands: &[Cmd],
+        each: impl FnMut(usize, Result<I::Reply, ServerError>),
+    ) -> Result<(), ClientError> {
         self.begin(commands).await?;
-        match timeout(CALL_TIMEOUT, self.receive_raw(commands.len(), each)).await {
+        match timeout(CALL_TIMEOUT, self.receive_to::<I>(commands.len(), each)).await {
             Ok(received) => received,
             Err(_) => Err(self.not_ended()),
         }
@@ -300,14 +323,14 @@ impl Connection {
         Ok(())
     }
 
-    async fn receive_raw(
+    async fn receive_to<I: Incoming>(
         &mut self,
         count: usize,
-        mut each: impl FnMut(usize, Result<RawReply, ServerError>),
+        mut each: impl FnMut(usize, Result<I::Reply, ServerError>),
     ) -> Result<(), ClientError> {
         let mut allowance = Allowance::new(self.reply_limit);
         for index in 0..count {
-            let read = raw::read(&mut self.stream, &mut allowance).await;
+            let read = raw::read::<_, I>(&mut self.stream, &mut allowance).await;
             let reply = read.map_err(|fault| self.faulty(fault))?;
             self.received(index + 1 == count, reply.as_ref().err())?;
             each(index, reply);

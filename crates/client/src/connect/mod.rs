@@ -9,6 +9,7 @@
 
 mod allowlist;
 mod connection;
+mod fetched;
 mod lookup;
 mod raw;
 mod read_buffer;
@@ -19,6 +20,7 @@ mod walk;
 
 pub use allowlist::Allowlist;
 pub use connection::{Connection, TIMEOUT};
+pub use fetched::{FetchedReply, PlacedRecord};
 pub use lookup::lookup;
 pub use raw::{RawReply, Token, Tokens};
 pub use server::{Access, Server};

@@ -114,8 +114,59 @@ enum Piece<'a> {
     Error(&'a [u8]),
 }
 
+/// Reads the number of a line of up to 18 digits, and returns it with the length of the line. `None`: it is another
+/// number, or none, or it is not complete.
+#[inline]
+fn digits(line: &[u8]) -> Option<(i64, usize)> {
+    let mut number = 0;
+    for (at, byte) in line.iter().take(19).enumerate() {
+        match byte {
+            b'0'..=b'9' if at < 18 => number = 10 * number + i64::from(byte - b'0'),
+            b'\r' if at > 0 => {
+                return (line.get(at + 1) == Some(&b'\n')).then_some((number, at + 2));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Reads the first token of these bytes. Returns it with its length, or none if it is not complete.
+#[inline]
 fn piece(bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Fault> {
+    // Nearly all tokens are numbers and lengths of a few digits, which one pass reads; `any_piece` takes three.
+    if let Some((kind @ (b':' | b'$' | b'*'), line)) = bytes.split_first()
+        && let Some((number, len)) = digits(line)
+    {
+        let token = |token, len| Ok(Some((Piece::Token(token), 1 + len)));
+        match (kind, usize::try_from(number)) {
+            (b':', _) => return token(Token::Int(number), len),
+            (b'*', Ok(count)) => return token(Token::Array(count), len),
+            (_, Ok(length)) => {
+                return match text(&line[len..], length)? {
+                    Some(text) => token(Token::Text(text), len + length + 2),
+                    None => Ok(None),
+                };
+            }
+            _ => {}
+        }
+    }
+    any_piece(bytes)
+}
+
+/// Returns the text of this length at the beginning of these bytes, or none if it is not complete.
+fn text(bytes: &[u8], len: usize) -> Result<Option<&[u8]>, Fault> {
+    let Some(whole) = len.checked_add(2).filter(|whole| *whole <= bytes.len()) else {
+        return Ok(None);
+    };
+    match &bytes[len..whole] == b"\r\n" {
+        true => Ok(Some(&bytes[..len])),
+        false => hostile("the reply has a string that is longer than its length"),
+    }
+}
+
+/// Reads the first token of these bytes, whatever it is.
+fn any_piece(bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Fault> {
     let end = bytes.iter().take(LINE).position(|byte| *byte == b'\n');
     let Some(end) = end else {
         return match bytes.len() < LINE {
@@ -144,17 +195,10 @@ fn piece(bytes: &[u8]) -> Result<Option<(Piece<'_>, usize)>, Fault> {
             let Some(len) = length(rest)? else {
                 return Ok(Some((Piece::Token(Token::Nil), end + 1)));
             };
-            let rest = &bytes[end + 1..];
-            let Some(whole) = len.checked_add(2).filter(|whole| *whole <= rest.len()) else {
+            let Some(text) = text(&bytes[end + 1..], len)? else {
                 return Ok(None);
             };
-            if &rest[len..whole] != b"\r\n" {
-                return hostile("the reply has a string that is longer than its length");
-            }
-            return Ok(Some((
-                Piece::Token(Token::Text(&rest[..len])),
-                end + 1 + whole,
-            )));
+            return Ok(Some((Piece::Token(Token::Text(text)), end + 1 + len + 2)));
         }
         _ => return hostile("the reply is not RESP 2"),
     };
@@ -190,20 +234,29 @@ struct Progress {
 }
 
 impl Progress {
-    /// Reads on. Returns whether the reply is complete.
-    fn advance(&mut self, bytes: &[u8]) -> Result<bool, Fault> {
+    /// Reads on, and passes the tokens to `incoming`. Returns whether the reply is complete.
+    fn advance(
+        &mut self,
+        bytes: &[u8],
+        incoming: &mut impl Incoming,
+        allowance: &mut Allowance,
+    ) -> Result<bool, Fault> {
         while self.left > 0 {
             let Some((piece, len)) = piece(&bytes[self.at..])? else {
                 return Ok(false);
             };
             match piece {
-                Piece::Token(Token::Array(len)) => {
-                    let Some(left) = (self.left - 1).checked_add(len) else {
+                Piece::Token(token) => {
+                    let inner = match token {
+                        Token::Array(len) => len,
+                        _ => 0,
+                    };
+                    let Some(left) = (self.left - 1).checked_add(inner) else {
                         return hostile("the reply has too many values");
                     };
                     self.left = left;
+                    incoming.note(token, self.at + len, allowance)?;
                 }
-                Piece::Token(_) => self.left -= 1,
                 Piece::Error(text) if self.at == 0 => {
                     self.error = Some(ServerError::parse(&String::from_utf8_lossy(text)));
                     self.left = 0;
@@ -216,18 +269,57 @@ impl Progress {
     }
 }
 
+/// Takes the tokens of a reply while it is read.
+pub trait Incoming: Default {
+    /// The reply as it is passed on.
+    type Reply;
+
+    /// Notes a token, which ends before this offset in the reply. Memory for it is taken from the allowance.
+    ///
+    /// # Errors
+    ///
+    /// The reply is not read on.
+    fn note(
+        &mut self,
+        token: Token<'_>,
+        end: usize,
+        allowance: &mut Allowance,
+    ) -> Result<(), Fault>;
+
+    /// Ends a reply that is no error, of these bytes.
+    fn end(self, bytes: Vec<u8>) -> Self::Reply;
+}
+
+/// Keeps a reply as it was sent.
+#[derive(Default)]
+pub struct AsSent;
+
+impl Incoming for AsSent {
+    type Reply = RawReply;
+
+    fn note(&mut self, _: Token<'_>, _: usize, _: &mut Allowance) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn end(self, bytes: Vec<u8>) -> RawReply {
+        RawReply(bytes)
+    }
+}
+
 /// Reads one reply.
 ///
 /// # Errors
 ///
 /// After an error the stream cannot be used any more: it is unknown where the next reply begins.
-pub async fn read<S>(
+pub async fn read<S, I>(
     stream: &mut S,
     allowance: &mut Allowance,
-) -> Result<Result<RawReply, ServerError>, Fault>
+) -> Result<Result<I::Reply, ServerError>, Fault>
 where
     S: AsyncBufRead + Unpin,
+    I: Incoming,
 {
+    let mut incoming = I::default();
     let mut reply = Vec::new();
     let mut progress = Progress {
         at: 0,
@@ -242,7 +334,7 @@ where
         let (before, more) = (reply.len(), bytes.len());
         allowance.take(more)?;
         reply.extend_from_slice(bytes);
-        let is_complete = progress.advance(&reply)?;
+        let is_complete = progress.advance(&reply, &mut incoming, allowance)?;
         if !is_complete {
             stream.consume(more);
             continue;
@@ -252,7 +344,7 @@ where
         reply.truncate(progress.at);
         return Ok(match progress.error {
             Some(error) => Err(error),
-            None => Ok(RawReply(reply)),
+            None => Ok(incoming.end(reply)),
         });
     }
 }
@@ -271,7 +363,7 @@ mod tests {
         let mut all = Vec::new();
         let mut allowance = Allowance::new(1 << 20);
         while !stream.buffer().is_empty() || !stream.get_ref().is_empty() {
-            match runtime.block_on(read(&mut stream, &mut allowance)) {
+            match runtime.block_on(read::<_, AsSent>(&mut stream, &mut allowance)) {
                 Ok(reply) => all.push(reply),
                 Err(Fault::Lost(error)) => return Err(error.kind().to_string()),
                 Err(Fault::Hostile(why)) => return Err(why),
@@ -305,6 +397,48 @@ mod tests {
             ];
             assert_eq!(tokens, [vec![first], rest.to_vec()].concat());
             assert_eq!(all[1].as_ref().unwrap_err(), &ServerError::parse("ERR no"));
+        }
+    }
+
+    #[test]
+    fn short_numbers_are_read_as_any_others() {
+        let shown = |piece: Result<Option<(Piece<'_>, usize)>, Fault>| match piece {
+            Ok(None) => "more".to_owned(),
+            Ok(Some((Piece::Token(token), len))) => format!("{token:?} {len}"),
+            Ok(Some((Piece::Error(text), len))) => format!("{text:?} {len}"),
+            Err(fault) => format!("{fault:?}"),
+        };
+        for bytes in [
+            &b":0\r\n:1"[..],
+            b":-7\r\n",
+            b":+7\r\n",
+            b":\r\n",
+            b":00012\r\n",
+            b":999999999999999999\r\n",
+            b":1000000000000000000\r\n",
+            b":9223372036854775807\r\n",
+            b":9223372036854775808\r\n",
+            b":1 2\r\n",
+            b":12\n",
+            b":12\rx",
+            b"*2\r\n:1\r\n",
+            b"*-1\r\n",
+            b"*99999999999999999999\r\n",
+            b"$3\r\na\r\n\r\nrest",
+            b"$3\r\nabcd\r\n",
+            b"$0\r\n\r\n",
+            b"$-1\r\n",
+            b"$-2\r\n",
+            b"$999999999999999999\r\nx",
+            b"+7\r\n",
+            b"-7\r\n",
+            b"7\r\n",
+        ] {
+            for len in 0..=bytes.len() {
+                let bytes = &bytes[..len];
+                let text = bytes.escape_ascii();
+                assert_eq!(shown(piece(bytes)), shown(any_piece(bytes)), "{text}");
+            }
         }
     }
 
