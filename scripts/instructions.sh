@@ -5,7 +5,7 @@
 #
 # Default: 10,000 metrics in a node, 20,000 commands `AGG.STAT node1 metric:__rand_int__ 42`, in pipelines of 64.
 # Build the module with line tables to count the lines of its own sources only:
-#   CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p aggregator
+#   cargo build --profile lines -p aggregator && MODULE=target/lines/libaggregator.so scripts/instructions.sh
 # Without them the inlined code of the standard library counts, too, which more than doubles the counts.
 #
 # Counts do not depend on the load of the machine, so they show changes that times hide. Needs valgrind, redis-server,

@@ -48,6 +48,8 @@ pub fn folder() -> Result<PathBuf> {
 pub struct Host {
     server: Server,
     registered: u32,
+    /// Only the CPU time of the main thread counts.
+    main_thread: bool,
 }
 
 impl Host {
@@ -67,9 +69,16 @@ impl Host {
         let mut host = Host {
             server,
             registered: 0,
+            main_thread: false,
         };
         host.register();
         Ok(host)
+    }
+
+    /// Counts the CPU time of the main thread alone, which runs the commands. Threads for I/O use CPU time while they wait.
+    pub fn main_thread(mut self) -> Host {
+        self.main_thread = true;
+        self
     }
 
     fn register(&mut self) {
@@ -125,11 +134,17 @@ impl Host {
             .to_owned())
     }
 
-    /// Returns the CPU time of all threads in nanoseconds: from schedstat, which is precise, or in clock ticks from
-    /// stat.
+    /// Returns the CPU time of all threads, or of the main thread, in nanoseconds: from schedstat, which is precise, or
+    /// in clock ticks from stat.
     pub fn cpu(&self) -> Result<u64> {
         let pid = self.server.pid();
-        exact_cpu(pid).map_or_else(|| ticks_cpu(pid), Ok)
+        let exact = match self.main_thread {
+            true => thread_cpu(&Path::new("/proc").join(pid.to_string())),
+            false => exact_cpu(pid),
+        };
+        // A kernel without the statistics shows zeros.
+        let exact = exact.filter(|ns| *ns > 0);
+        exact.map_or_else(|| ticks_cpu(pid, self.main_thread), Ok)
     }
 }
 
@@ -154,15 +169,23 @@ pub fn server_program() -> Result<&'static str> {
 fn exact_cpu(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+        sum += thread_cpu(&task.ok()?.path())?;
     }
-    // A kernel without the statistics shows zeros.
-    (sum > 0).then_some(sum)
+    Some(sum)
 }
 
-fn ticks_cpu(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+/// Returns the CPU time of one thread by its folder in /proc.
+fn thread_cpu(folder: &Path) -> Option<u64> {
+    let text = fs::read_to_string(folder.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn ticks_cpu(pid: u32, main_thread: bool) -> Result<u64> {
+    let stat = match main_thread {
+        true => format!("/proc/{pid}/task/{pid}/stat"),
+        false => format!("/proc/{pid}/stat"),
+    };
+    let stat = fs::read_to_string(stat)?;
     // The name in parentheses may contain anything; utime and stime are the 12th and 13th fields after it.
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = after_name

@@ -8,6 +8,7 @@ mod commands;
 mod drain;
 mod fill;
 mod host;
+mod io_threads;
 mod latency;
 mod load;
 mod machine;
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
     }
     sections.push(("types".into(), Box::new(|| types::run(&options))));
     sections.push(("aof".into(), Box::new(|| commands::with_aof(&options))));
+    sections.push(("io-threads".into(), Box::new(|| io_threads::run(&options))));
     sections.push(("timeseries".into(), Box::new(|| time_series::run(&options))));
     sections.push(("drain".into(), Box::new(|| drain::run(&options))));
     sections.push(("memory".into(), Box::new(|| memory::run(&options))));

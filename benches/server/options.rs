@@ -8,7 +8,7 @@ use clap::Parser;
     name = "make bench",
     about = "Measures the module in a server: CPU time per command compared with SET, memory, latency, RDB",
     after_help = "\
-Sections: commands (for each of --names), types, aof, timeseries, drain, memory, latency, rdb.
+Sections: commands (for each of --names), types, aof, io-threads, timeseries, drain, memory, latency, rdb.
 
 Examples:
   make bench                                    everything, at most about ten minutes

@@ -141,7 +141,7 @@ pub fn remote_write(url: &str, more: &str) -> String {
 
 pub const VERSION_1: &str = "database = \"grid\"";
 
-/// Closes windows of metrics and returns the number of records in MIN.
+/// Closes two short windows of each metric and their long one, and returns the number of records in MIN.
 pub fn windows(server: &Server, node: &str, names: &[String]) -> usize {
     let start = past_hour();
     let mut connection = server.connection();
@@ -152,7 +152,8 @@ pub fn windows(server: &Server, node: &str, names: &[String]) -> usize {
         }
     }
     until("the windows close", || {
-        (left(server, &[node], "MIN") as usize == 2 * names.len()).then_some(())
+        let [min, hour] = ["MIN", "HOUR"].map(|queue| left(server, &[node], queue) as usize);
+        (min == 2 * names.len() && hour >= names.len()).then_some(())
     });
     2 * names.len()
 }

@@ -2,10 +2,12 @@
 //! space than its settings ask for. It has no log of its writes, so it is ended instead of killed.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::proxy::Proxy;
+use crate::support::until;
 use crate::support::victoria::Victoria;
 
 use super::super::target::{Fault, Guarantee, Target, by_window};
@@ -61,6 +63,24 @@ const ONCE: &str = "-dedup.minScrapeInterval=1ms";
 /// More than any disk has.
 const READ_ONLY: &str = "-storage.minFreeDiskSpaceBytes=1000000GB";
 
+impl<P: Protocol> VictoriaMetrics<P> {
+    /// Returns the samples that are found now.
+    fn found(&self) -> Vec<String> {
+        self.server.flush();
+        let mut all = Vec::new();
+        for series in self.server.export(r#"{__name__=~"m.*_count"}"#) {
+            let labels = &series["metric"];
+            let name = labels["__name__"].as_str().unwrap();
+            let metric = name.trim_end_matches("_count");
+            for time in series["timestamps"].as_array().unwrap() {
+                let start = time.as_i64().unwrap() - P::AFTER_START;
+                all.push(by_window(labels["node"].as_str().unwrap(), metric, start));
+            }
+        }
+        all
+    }
+}
+
 impl<P: Protocol> Target for VictoriaMetrics<P> {
     const NAME: &'static str = P::NAME;
     const SERVER: &'static str = "VictoriaMetrics 1.79";
@@ -101,18 +121,15 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
     }
 
     fn stored(&self) -> Vec<String> {
-        self.server.flush();
-        let mut all = Vec::new();
-        for series in self.server.export(r#"{__name__=~"m.*_count"}"#) {
-            let labels = &series["metric"];
-            let name = labels["__name__"].as_str().unwrap();
-            let metric = name.trim_end_matches("_count");
-            for time in series["timestamps"].as_array().unwrap() {
-                let start = time.as_i64().unwrap() - P::AFTER_START;
-                all.push(by_window(labels["node"].as_str().unwrap(), metric, start));
-            }
-        }
-        all
+        // On a busy machine the newest series are found a little later, also after a flush.
+        let mut before = None;
+        until("the series stay the same", || {
+            std::thread::sleep(Duration::from_secs(1));
+            let all = self.found();
+            let is_same = before.as_ref() == Some(&all);
+            before = Some(all);
+            is_same.then(|| before.take())?
+        })
     }
 
     fn proxy(&self) -> Option<&Proxy> {
