@@ -121,6 +121,34 @@ fn servers_that_cannot_be_drained_are_named_with_the_reason() {
 }
 
 #[test]
+fn permissions_of_live_values_are_checked_if_they_are_served() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, &["web1"], 500, "hello");
+    let url = format!("redis://poller:s3cret@127.0.0.1:{}", server.port);
+    let source = format!("[[source]]\nurls = [\"{url}\"]\n{ALL_TO_FILE}");
+    let serves = format!("listen = \"127.0.0.1:9777\"\n{source}[serve]\n");
+    for (settings, rules, expected) in [
+        (&source, "+agg.info +info", ", 1 node"),
+        (&serves, "+agg.info +info +agg.scan +agg.range", ", 1 node"),
+        (
+            &serves,
+            "+agg.info +info",
+            "1 node; live values are missing, as the user may not run AGG.SCAN, AGG.RANGE",
+        ),
+    ] {
+        let rules = format!("~* {NEEDED} {rules}");
+        let () = server.ask(&format!("ACL SETUSER poller reset on >s3cret {rules}"));
+        let (code, lines) = connect(&Place::new(settings));
+        assert_eq!(code, Some(0), "{lines:?}");
+        assert_line(&lines[0], "ok     server ", expected);
+    }
+    let refused: i64 = server.info_field("agg", "agg_refused_argument");
+    assert_eq!(refused, 0);
+}
+
+#[test]
 fn missing_permissions_are_named() {
     let Some(server) = Server::start() else {
         return;

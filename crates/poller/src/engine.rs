@@ -26,6 +26,7 @@ use agg_client::Shutdown;
 use super::config::{self, Config, WebLimits};
 use super::error::PollError;
 use super::heartbeat::Heartbeat;
+use super::live::{Families, Live, Targets};
 use super::ownership::Members;
 use super::routing::RoutingTable;
 use super::servers::Servers;
@@ -34,6 +35,7 @@ use super::status::Status;
 use super::systemd::SystemdNotifier;
 use super::tasks::Tasks;
 use super::web;
+use super::web::held::Responses;
 
 /// The pause between two checks of the files and the tasks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -96,6 +98,12 @@ struct Engine {
     /// The status page, if the configuration has one.
     web: Option<StatusPage>,
     web_limits: watch::Sender<WebLimits>,
+    /// The responses of the status page that clients have not received yet.
+    responses: Arc<Responses>,
+    /// The servers whose live values can be read.
+    targets: Targets,
+    /// The live values, which the status page serves if the configuration says so.
+    live: Live,
     /// The number of open files that the system allows.
     max_descriptors: u64,
     systemd: SystemdNotifier,
@@ -115,6 +123,7 @@ impl Engine {
         shutdown: Shutdown,
     ) -> Result<Engine, PollError> {
         let tasks = Tasks::new(shutdown.clone());
+        let (responses, targets) = (Arc::<Responses>::default(), Targets::default());
         let mut engine = Engine {
             path: path.to_owned(),
             stamps,
@@ -126,6 +135,9 @@ impl Engine {
             registration: None,
             web: None,
             web_limits: watch::channel(WebLimits::default()).0,
+            live: Live::new(targets.clone(), responses.clone(), Families::WithoutProcess),
+            responses,
+            targets,
             max_descriptors: raise_descriptor_limit(),
             systemd: SystemdNotifier::from_env(),
             config: Config::default(),
@@ -147,7 +159,13 @@ impl Engine {
         }
         let (pollers, members) = watch::channel(None);
         self.set_members(&pollers);
-        let mut servers = Servers::new(table, members, self.status.clone(), self.tasks.clone());
+        let mut servers = Servers::new(
+            table,
+            members,
+            self.status.clone(),
+            self.targets.clone(),
+            self.tasks.clone(),
+        );
         servers.watch(self.config.sources.clone());
         self.systemd.ready();
 
@@ -342,10 +360,15 @@ impl Engine {
         // With port 0 the system chooses the port.
         let local = listener.local_addr().unwrap_or(address);
         tracing::info!("status page listening on http://{local}/");
+        if self.config.serve.is_some() {
+            tracing::info!("live values on http://{local}/live");
+        }
         let page = web::serve(
             listener,
             self.status.clone(),
             limits,
+            self.responses.clone(),
+            self.live.routes("/live"),
             std::future::pending(),
         );
         let task = self.tasks.spawn("the status page".into(), page);
@@ -360,6 +383,7 @@ impl Engine {
         let mut limits = config.web.clone();
         limits.connections = limits.connections.min(max).max(1);
         self.web_limits.send_replace(limits);
+        self.live.set(config.serve.clone());
         self.config = config;
         Ok(())
     }

@@ -15,6 +15,7 @@ use agg_client::connect::Server;
 use agg_client::discovery::{Found, Source};
 
 use super::drainer::Drainer;
+use super::live::Targets;
 use super::ownership::Members;
 use super::routing::RoutingTable;
 use super::status::Status;
@@ -48,6 +49,8 @@ pub struct Servers {
     tables: watch::Receiver<Arc<RoutingTable>>,
     members: watch::Receiver<Option<Arc<Members>>>,
     status: Arc<Status>,
+    /// The same servers, whose live values can be read.
+    targets: Targets,
     tasks: Tasks,
     drained: HashMap<String, DrainedServer>,
     drainers: JoinSet<()>,
@@ -58,11 +61,13 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Creates a list without servers. `members` are the pollers that share them, if there are others.
+    /// Creates a list without servers. `members` are the pollers that share them, if there are others. `targets` become
+    /// the same servers, whichever poller drains them.
     pub fn new(
         tables: watch::Receiver<Arc<RoutingTable>>,
         members: watch::Receiver<Option<Arc<Members>>>,
         status: Arc<Status>,
+        targets: Targets,
         tasks: Tasks,
     ) -> Servers {
         let (send_event, events) = unbounded_channel();
@@ -70,6 +75,7 @@ impl Servers {
             tables,
             members,
             status,
+            targets,
             tasks,
             drained: HashMap::new(),
             drainers: JoinSet::new(),
@@ -160,6 +166,7 @@ impl Servers {
             self.retain_origins(&found.id, |other| *other != origin);
             return;
         };
+        self.targets.set(&found.id, server.clone());
         if let Some(drained) = self.drained.get_mut(&found.id) {
             drained.origins.insert(origin);
             drained.address.send_if_modified(|address| {
@@ -208,6 +215,7 @@ impl Servers {
         drained.origins.retain(|origin| keep(origin));
         if drained.origins.is_empty() {
             self.drained.remove(id);
+            self.targets.remove(id);
             self.status.remove_server(id);
         }
     }
@@ -245,7 +253,8 @@ mod tests {
         let (_tables, receiver) = watch::channel(Arc::new(table));
         let tasks = Tasks::new(Shutdown::default());
         let (_members, alone) = watch::channel(None);
-        let servers = Servers::new(receiver, alone, Arc::new(Status::new()), tasks.clone());
+        let (status, targets) = (Arc::new(Status::new()), Targets::default());
+        let servers = Servers::new(receiver, alone, status, targets, tasks.clone());
         let (_send, found) = unbounded_channel();
         servers.spawn_watcher(7, async { panic!("a test") }, found);
         tasks.shutdown().requested().await;

@@ -31,6 +31,7 @@ Examples:
 
 With this line before all tables, http://127.0.0.1:9777/ is a status page, and /metrics serves Prometheus:
   listen = \"127.0.0.1:9777\"
+A table [serve] adds the live values of all nodes at /live, as agg serve has them.
 
 The smallest useful configuration:
   [[source]]

@@ -66,7 +66,8 @@ Examples:
   agg serve --nodes 'web*' --metrics 'cpu.*' --metrics 'disk.*'
   agg serve --listen 0.0.0.0:9779                    for a Prometheus on another machine
 
-Prometheus scrapes it with honor_labels: true. Nothing is drained.
+Prometheus scrapes it with honor_labels: true. Nothing is drained. agg poll serves the same with a table
+[serve] in its configuration.
 
 Exit codes: 0 ended by a signal, 1 failed, 2 invalid usage or an invalid configuration.";
 

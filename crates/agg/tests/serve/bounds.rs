@@ -195,6 +195,8 @@ fn requests_are_checked() {
         let reply = raw(&serve.address, &format!("{head}{end}"));
         let text = String::from_utf8_lossy(&reply);
         assert_eq!(&text[9..12], expected, "{head}: {text}");
+        let names_option = text.contains("or allow the name with --allowed-host\n");
+        assert_eq!(names_option, expected == "421", "{text}");
     }
     let long = format!(
         "GET /{} HTTP/1.1\r\nHost: localhost\r\n{end}",

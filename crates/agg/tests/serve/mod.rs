@@ -1,36 +1,58 @@
-//! `agg serve` with real servers, scraped as Prometheus does and by a real Prometheus.
+//! `agg serve`, and `[serve]` of `agg poll`, with real servers, scraped as Prometheus does and by a real Prometheus.
 
 mod bounds;
+mod poller;
 mod range;
+mod slow;
+mod sources;
 mod values;
 
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Duration;
 
+use crate::support::place::Place;
 use crate::support::{Running, agg};
 
-/// A running `agg serve` on a free port.
+/// A running `agg serve`, or `agg poll` with a status page, on a free port.
 struct Serve {
     /// What it is asked at, as `127.0.0.1:40000`.
     address: String,
-    _process: Running,
+    /// The path of the live values.
+    page: &'static str,
+    process: Running,
 }
 
 impl Serve {
-    /// Starts it with these arguments.
+    /// Starts `agg serve` with these arguments.
     fn start(arguments: &str) -> Serve {
         let line = format!("serve --listen 127.0.0.1:0 {arguments}");
-        let mut process = Running::start(&mut agg("redis://127.0.0.1:1", &line));
+        Serve::of(
+            &mut agg("redis://127.0.0.1:1", &line),
+            "live values on http://",
+            "/metrics",
+        )
+    }
+
+    /// Starts `agg poll` with the configuration of a place.
+    fn poll(place: &Place) -> Serve {
+        let said = "status page listening on http://";
+        Serve::of(&mut place.command("poll"), said, "/live")
+    }
+
+    /// Starts a program that says its address after these words.
+    fn of(command: &mut Command, said: &str, page: &'static str) -> Serve {
+        let mut process = Running::start(command);
         let mut lines = process.errors();
         let address = lines.find_map(|line| {
-            let (_, rest) = line.split_once("live values on http://")?;
-            Some(rest.strip_suffix("/metrics").unwrap().to_owned())
+            let (_, rest) = line.split_once(said)?;
+            Some(rest.split('/').next()?.to_owned())
         });
         // Its further messages are read, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         Serve {
             address: address.expect("it listens"),
-            _process: process,
+            page,
+            process,
         }
     }
 
@@ -54,9 +76,9 @@ impl Serve {
         (response.status().as_u16(), text.unwrap())
     }
 
-    /// Returns the page of metrics.
+    /// Returns the page of live values.
     fn scrape(&self) -> String {
-        let (status, text) = self.get("/metrics");
+        let (status, text) = self.get(self.page);
         assert_eq!(status, 200, "{text}");
         text
     }

@@ -56,6 +56,30 @@ fn windows_are_those_of_agg_range() {
 }
 
 #[test]
+fn patterns_also_select_what_has_ranges() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for node in ["web1", "db1"] {
+        let _: Value = server.ask(&format!("AGG.MSTAT {node} VALUES x 1 y 2"));
+    }
+    let serve = Serve::start(&format!(
+        "--server {} --nodes web* --metrics x",
+        server.url()
+    ));
+    let (status, reply) = json(&serve, "node=web1&metric=x");
+    assert_eq!(status, 200, "{reply}");
+    for query in ["node=db1&metric=x", "node=web1&metric=y"] {
+        let (status, reply) = json(&serve, query);
+        let error = reply["error"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && error.starts_with("not served: "),
+            "{reply}"
+        );
+    }
+}
+
+#[test]
 fn errors_are_json_and_name_the_parameter() {
     let Some(server) = Server::start() else {
         return;

@@ -7,10 +7,10 @@ use redis::Value;
 
 use super::{Serve, value};
 use crate::support::prometheus::Prometheus;
-use crate::support::{Server, at, double, list, missing};
+use crate::support::{Server, at, double, list, missing, send};
 
 /// Reports metrics of each type.
-fn fill(server: &Server) {
+pub fn fill(server: &Server) {
     for line in [
         "AGG.STAT web1 cpu.load 12.25 TAGS unit=percent",
         "AGG.STAT web1 disk.free@sda1 1e15 TAGS unit=bytes",
@@ -19,6 +19,7 @@ fn fill(server: &Server) {
         "AGG.STAT web1 net.rx@eth0 5000000100 DIFF TAGS unit=bytes",
         "AGG.STAT web2 requests 5 INC TAGS route=/pay",
         "AGG.STAT web2 requests 0.5 INC TAGS route=/pay",
+        "AGG.STAT web2 process.cpu 3 INC TAGS unit=seconds",
         "AGG.STAT web2 page.time 1 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 2 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 3 HIST TAGS unit=seconds",
@@ -103,6 +104,37 @@ fn values_are_those_of_agg_get() {
 }
 
 #[test]
+fn records_of_other_servers_are_counted() {
+    let Some(server) = Server::with_settings("queue-import 64kb") else {
+        return;
+    };
+    let large = "x".repeat(30_000);
+    for id in [1, 1, 2, 3] {
+        let record =
+            format!("{{\"node\":\"leaf1\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"{large}\"}}");
+        let id = id.to_string();
+        let words: [&[u8]; 5] = [
+            b"AGG.IMPORT",
+            b"leaf1",
+            b"LOG",
+            id.as_bytes(),
+            record.as_bytes(),
+        ];
+        // Beyond the limit it is an error.
+        let _ = send::<Value>(&mut server.connection(), &words);
+    }
+    let page = Serve::start(&format!("--server {}", server.url())).scrape();
+    for (family, expected) in [
+        ("imported_records_total", 2.0),
+        ("import_duplicates_total", 1.0),
+        ("import_refused_total", 1.0),
+    ] {
+        let key = format!("agg_server_{family}{{server=\"{}\"}}", server.url());
+        assert_eq!(value(&page, &key), Some(expected), "{key}\n{page}");
+    }
+}
+
+#[test]
 fn promtool_accepts_the_page() {
     let Some(server) = Server::start() else {
         return;
@@ -178,5 +210,5 @@ fn nothing_is_drained_and_reading_rights_suffice() {
         (value(&page, &up) == Some(0.0)).then_some(page)
     };
     let page = crate::support::until("the right is missing", denied);
-    assert!(!page.contains("requests_total"), "{page}");
+    assert!(!page.contains("\nrequests_total"), "{page}");
 }

@@ -41,12 +41,22 @@ impl Prometheus {
     /// Starts one that scrapes these ports of this machine every second, each as a job. Returns `None` if the program is
     /// missing.
     pub fn scraping(jobs: &[(&str, u16)]) -> Option<Prometheus> {
+        let pages: Vec<_> = jobs
+            .iter()
+            .map(|(job, port)| (*job, *port, "/metrics"))
+            .collect();
+        Prometheus::scraping_pages(&pages)
+    }
+
+    /// As [`Prometheus::scraping`], with the path of the page of each job.
+    pub fn scraping_pages(jobs: &[(&str, u16, &str)]) -> Option<Prometheus> {
         let mut config = String::from("global: {scrape_interval: 1s}\nscrape_configs:\n");
-        for (job, port) in jobs {
+        for (job, port, path) in jobs {
             let targets = format!("[{{targets: [\"127.0.0.1:{port}\"]}}]");
             // As docs/agg-serve.md says: the labels of live values are their own.
-            config +=
-                &format!("- {{job_name: {job}, honor_labels: true, static_configs: {targets}}}\n");
+            config += &format!(
+                "- {{job_name: {job}, metrics_path: {path}, honor_labels: true, static_configs: {targets}}}\n"
+            );
         }
         Prometheus::start(&config, &[], false)
     }

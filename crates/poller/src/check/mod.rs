@@ -89,8 +89,9 @@ async fn sources(config: &Config, limit: Duration) -> Vec<Check> {
         checks.extend(found.check);
         servers.push((checks.len(), found.servers));
     }
+    let serves = config.serve.is_some();
     let all = servers.iter().flat_map(|(_, servers)| servers);
-    let mut checked = iter(all.map(|server| one(server, limit))).buffered(PARALLEL);
+    let mut checked = iter(all.map(|server| one(server, limit, serves))).buffered(PARALLEL);
     let mut results = Vec::new();
     while let Some(check) = checked.next().await {
         results.push(check);
@@ -103,10 +104,10 @@ async fn sources(config: &Config, limit: Duration) -> Vec<Check> {
     checks
 }
 
-async fn one(server: &Server, limit: Duration) -> Check {
+async fn one(server: &Server, limit: Duration, serves: bool) -> Check {
     Check {
         subject: format!("server {}", server.endpoint()),
-        result: within(limit, source::examine(server)).await,
+        result: within(limit, source::examine(server, serves)).await,
     }
 }
 

@@ -23,6 +23,8 @@ use super::outcome::Check;
 const REQUIRED: [&str; 4] = ["AGG.FETCH", "AGG.ACK", "AGG.NACK", "AGG.EXTEND"];
 /// The command that reads the state of the queues, without which records are drained all the same.
 const INFO: &str = "AGG.INFO";
+/// The commands that read live values, besides AGG.INFO.
+const LIVE: [&str; 3] = ["AGG.SCAN", "AGG.RANGE", "INFO"];
 /// The name of a node that does not exist.
 const NO_NODE: &[u8] = b"\0agg check";
 /// The id of a record that does not exist: ids are times.
@@ -145,12 +147,12 @@ async fn scan(scan: &Scan, limit: Duration) -> Result<(String, Vec<Server>), Str
     }
 }
 
-/// Checks whether the poller could drain a server.
+/// Checks whether the poller could drain a server, and read its live values if it `serves` them.
 ///
 /// # Errors
 ///
-/// Returns the reason for which it could not.
-pub async fn examine(server: &Server) -> Result<String, String> {
+/// Returns the reason for which it could not drain it.
+pub async fn examine(server: &Server, serves: bool) -> Result<String, String> {
     let mut connection = server.connect().await?;
     let about = probe::examine(&mut connection).await;
     match about.state {
@@ -163,7 +165,7 @@ pub async fn examine(server: &Server) -> Result<String, String> {
         state => return Err(about.why.unwrap_or_else(|| state.words().to_owned())),
     }
     let (nodes, is_complete) = nodes(&mut connection).await?;
-    let restriction = permissions(&mut connection, &nodes).await?;
+    let restriction = permissions(&mut connection, &nodes, serves).await?;
     let at_least = if is_complete { "" } else { "at least " };
     let nodes = count(nodes.len() as u64, "node");
     Ok(format!(
@@ -187,15 +189,20 @@ async fn nodes(connection: &mut Connection) -> Result<(Vec<NodeName>, bool), Cli
 }
 
 /// Checks what the user may do. Returns what restricts the poller without stopping it.
-async fn permissions(connection: &mut Connection, nodes: &[NodeName]) -> Result<String, String> {
+async fn permissions(
+    connection: &mut Connection,
+    nodes: &[NodeName],
+    serves: bool,
+) -> Result<String, String> {
     let none = NodeName(NO_NODE.to_vec());
-    let names = REQUIRED.into_iter().chain([INFO]);
+    let live = LIVE.into_iter().filter(|_| serves);
+    let names = REQUIRED.into_iter().chain([INFO]).chain(live);
     let commands: Vec<Cmd> = names.clone().map(|name| harmless(name, &none)).collect();
     let found = denied(connection, &commands).await?;
     let is_denied = |(name, denied)| (denied == Some(Denied::Command)).then_some(name);
     let denied_commands: Vec<&str> = names.zip(found).filter_map(is_denied).collect();
     let required: Vec<&str> = (denied_commands.iter().copied())
-        .filter(|name| *name != INFO)
+        .filter(|name| REQUIRED.contains(name))
         .collect();
     if !required.is_empty() {
         return Err(format!("the user may not run {}", required.join(", ")));
@@ -219,18 +226,35 @@ async fn permissions(connection: &mut Connection, nodes: &[NodeName]) -> Result<
             if more { ", ..." } else { "" }
         ));
     }
-    Ok(match denied_commands.is_empty() {
-        true => String::new(),
-        false => format!("; the lengths of queues are unknown, as the user may not run {INFO}"),
-    })
+    let mut restrictions = String::new();
+    if denied_commands.contains(&INFO) {
+        restrictions +=
+            &format!("; the lengths of queues are unknown, as the user may not run {INFO}");
+    }
+    if serves && !denied_commands.is_empty() {
+        let denied = denied_commands.join(", ");
+        restrictions += &format!("; live values are missing, as the user may not run {denied}");
+    }
+    Ok(restrictions)
 }
 
-/// Returns a command about a record that does not exist, which changes nothing. AGG.FETCH leases records of a node that
+/// Returns a command about what does not exist, which changes nothing. AGG.FETCH leases records of a node that
 /// exists.
 fn harmless(name: &str, node: &NodeName) -> Cmd {
+    if name == "INFO" {
+        let mut command = Cmd::new(name);
+        command.arg("agg");
+        return command;
+    }
     let mut command = Cmd::of_node(name, node);
     match name {
         INFO => {}
+        "AGG.SCAN" => {
+            command.arg("METRIC").arg(0);
+        }
+        "AGG.RANGE" => {
+            command.arg("agg check").arg("MIN");
+        }
         "AGG.FETCH" => {
             command.arg("LOG");
         }

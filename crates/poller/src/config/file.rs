@@ -11,12 +11,14 @@ use toml::Spanned;
 
 use aggregator_protocol::host_name;
 
+use crate::live::Settings;
 use crate::rotation::Mode;
 
 use super::error::ConfigError;
 use super::fleet::{self, RawFleet};
 use super::model::{Config, Route, WebLimits};
 use super::route::RawRoute;
+use super::serve::RawServe;
 use super::sink::{self, RawSink};
 use super::source::{self, Defaults, RawSource};
 use super::value::{Permissions, Size, Time, output};
@@ -42,6 +44,7 @@ pub struct RawFile {
     user: Option<Spanned<String>>,
     password_file: Option<Spanned<PathBuf>>,
     password_env: Option<Spanned<String>>,
+    serve: Option<Spanned<RawServe>>,
     fleet: Option<Spanned<RawFleet>>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
@@ -148,6 +151,7 @@ impl RawFile {
             lease,
             shutdown_grace: time(self.shutdown_grace, 10),
             listen: self.listen.as_ref().map(address).transpose()?,
+            serve: self.serve()?,
             web: WebLimits {
                 connections: connections(&self.listen_connections)?,
                 allowed_hosts: allowed_hosts?,
@@ -156,6 +160,21 @@ impl RawFile {
             dead_letters_mode: self.dead_letters_mode.map_or(Mode::Private, |mode| mode.0),
             ..Config::default()
         })
+    }
+
+    /// Checks the table of live values, which have the address of the status page.
+    fn serve(&self) -> Result<Option<Settings>, ConfigError> {
+        let Some(serve) = &self.serve else {
+            return Ok(None);
+        };
+        let settings = serve.get_ref().check()?;
+        match self.listen {
+            Some(_) => Ok(Some(settings)),
+            None => {
+                let text = "live values need an address: set listen = \"127.0.0.1:9777\" before all tables";
+                Err(ConfigError::at(serve, text))
+            }
+        }
     }
 
     fn max_in_flight(&self, sinks: usize) -> Result<u64, ConfigError> {

@@ -13,6 +13,7 @@ mod placeholder;
 mod post;
 mod proxy;
 mod route;
+mod serve;
 mod server;
 mod sink;
 mod source;

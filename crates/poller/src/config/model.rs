@@ -11,6 +11,7 @@ use super::sink::{
     Aggregator, Kafka, OpenSearch, Otlp, Postgres, Prometheus, RedisStream, Timestamp,
 };
 use crate::glob::Glob;
+use crate::live::Settings;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
 use agg_client::discovery::Source;
@@ -37,6 +38,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The clients that may request the status page.
     pub web: WebLimits,
+    /// The selection of the live values that are served at the same address.
+    pub serve: Option<Settings>,
     /// The pollers that share the servers. `None`: this poller drains all of them.
     pub fleet: Option<Fleet>,
     /// The sources of servers.

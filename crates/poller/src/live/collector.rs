@@ -10,11 +10,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-use super::page::{Page, ServerState, page};
+use super::page::{Page, Process, ServerState, page};
 use super::reader::Reading;
 use super::series::SeriesSet;
 use super::settings::Settings;
 use super::targets::{Target, Targets};
+use crate::web::held::Responses;
 
 /// The number of servers whose nodes are read at the same time. Each may have a full set of series in memory.
 const CONCURRENT: usize = 8;
@@ -25,6 +26,8 @@ const LIFETIME: Duration = Duration::from_millis(500);
 pub struct Collector {
     targets: Targets,
     settings: Arc<Settings>,
+    /// The responses of this process, if pages have the families of the process.
+    process: Option<Arc<Responses>>,
     /// The last collection. Who collects holds it.
     last: tokio::sync::Mutex<Option<Collection>>,
     /// The warnings about each server that is down.
@@ -39,20 +42,21 @@ struct Collection {
 }
 
 impl Collector {
-    /// Creates a collector of these servers.
-    pub fn new(targets: Targets, settings: Settings) -> Collector {
+    /// Creates a collector of these servers. With `process`, its pages have the families of the process.
+    pub fn new(targets: Targets, settings: Settings, process: Option<Arc<Responses>>) -> Collector {
         Collector {
             targets,
             settings: Arc::new(settings),
+            process,
             last: tokio::sync::Mutex::new(None),
             warnings: Mutex::default(),
             created: SystemTime::now(),
         }
     }
 
-    /// Returns the servers.
-    pub fn targets(&self) -> &Targets {
-        &self.targets
+    /// Returns the settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Returns the page of a request that arrives now: that of a collection that starts now, has just ended, or starts
@@ -119,9 +123,12 @@ impl Collector {
             }
             servers.push(state);
         }
-        let created = self.created;
+        let process = self.process.as_ref().map(|responses| Process {
+            created: self.created,
+            rejected: responses.rejected(),
+        });
         let limit = settings.max_series;
-        let make = move || page(&servers, series, limit, started, created);
+        let make = move || page(&servers, series, limit, started, process);
         // Sorting and writing takes a while. It does not panic.
         let made = tokio::task::spawn_blocking(make).await;
         made.unwrap_or_default()

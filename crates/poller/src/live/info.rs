@@ -63,7 +63,7 @@ enum From {
 /// A family: its name, type, help, where its values are, and what they are multiplied with.
 type Family = (&'static str, &'static str, &'static str, From, f64);
 
-const FAMILIES: [Family; 20] = [
+const FAMILIES: [Family; 23] = [
     (
         "agg_server_nodes",
         "gauge",
@@ -202,6 +202,27 @@ const FAMILIES: [Family; 20] = [
         "counter",
         "Texts that were truncated.",
         From::Field("truncated"),
+        1.0,
+    ),
+    (
+        "agg_server_imported_records_total",
+        "counter",
+        "Records of other servers that AGG.IMPORT stored.",
+        From::Field("imported"),
+        1.0,
+    ),
+    (
+        "agg_server_import_duplicates_total",
+        "counter",
+        "Records that AGG.IMPORT was given again and ignored.",
+        From::Field("import_duplicates"),
+        1.0,
+    ),
+    (
+        "agg_server_import_refused_total",
+        "counter",
+        "Records that AGG.IMPORT was given while there was no space for them.",
+        From::Field("import_refused"),
         1.0,
     ),
 ];

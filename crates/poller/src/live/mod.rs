@@ -1,6 +1,6 @@
-//! Live values of all nodes for Prometheus and for scripts: what `agg serve` serves.
+//! Live values of all nodes for Prometheus and for scripts: what `agg serve` serves, and `agg poll` with `[serve]`.
 //!
-//! - `/metrics` has the last values of gauges, the totals of counters and percentiles of all metrics, and what servers
+//! - `/metrics`, of `agg poll` `/live`, has the last values of gauges, the totals of counters and percentiles of all metrics, and what servers
 //!   and nodes report about themselves: memory, queues, refusals, drops.
 //! - `/api/range` has the windows of a metric as JSON (range.rs).
 //!
@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use settings::{Settings, SettingsError};
 pub use targets::Targets;
 pub use web::serve;
+pub(crate) use web::{Families, Live};
 
 /// The time for which a server may be silent before it counts as down.
 const SILENCE: Duration = Duration::from_secs(3);

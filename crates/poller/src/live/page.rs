@@ -4,44 +4,44 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::info::{self, ServerInfo};
-use super::series::{self, SeriesSet};
+use super::series::{self, Series, SeriesSet};
+use crate::web::held::SharedBytes;
 use crate::web::metrics::exposition::Exposition;
 use crate::web::metrics::process;
 
 /// The text of a collection.
 #[derive(Default)]
 pub struct Page {
-    text: Bytes,
-    compressed: OnceLock<Bytes>,
+    text: SharedBytes,
+    compressed: OnceLock<SharedBytes>,
 }
 
 impl Page {
     fn new(text: String) -> Page {
         Page {
-            text: text.into(),
+            text: text.into_bytes().into(),
             compressed: OnceLock::new(),
         }
     }
 
     /// Returns the text.
-    pub fn text(&self) -> Bytes {
-        self.text.clone()
+    pub fn text(&self) -> &SharedBytes {
+        &self.text
     }
 
     /// Returns the text compressed by gzip, once for all requests. It takes a while.
-    pub fn compressed(&self) -> Bytes {
+    pub fn compressed(&self) -> &SharedBytes {
         let compress = || {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             // Writing to memory does not fail.
-            let _ = encoder.write_all(&self.text);
+            let _ = encoder.write_all(self.text.as_ref());
             encoder.finish().unwrap_or_default().into()
         };
-        self.compressed.get_or_init(compress).clone()
+        self.compressed.get_or_init(compress)
     }
 }
 
@@ -59,13 +59,21 @@ pub struct ServerState {
     pub old_nodes: u64,
 }
 
-/// Writes the page of a collection.
+/// The state of the process.
+pub struct Process {
+    /// Its start.
+    pub created: SystemTime,
+    /// The number of requests that it has rejected because of slow clients.
+    pub rejected: u64,
+}
+
+/// Writes the page of a collection. With `process`, it has the families of the process.
 pub fn page(
     servers: &[ServerState],
     series: SeriesSet,
     limit: usize,
     started: Instant,
-    created: SystemTime,
+    process: Option<Process>,
 ) -> Page {
     let mut text = Exposition::default();
     let gauge = |name, help| (name, "gauge", help);
@@ -90,7 +98,7 @@ pub fn page(
     text.each(
         gauge(
             "agg_server_old_nodes",
-            "Nodes whose metrics are left out, as they have had no sample for --max-age.",
+            "Nodes whose metrics are left out, as they have had no sample for max-age.",
         ),
         "server",
         servers,
@@ -101,18 +109,27 @@ pub fn page(
         .map(|server| (&*server.id, server.info.as_ref()))
         .collect();
     info::write(&infos, &mut text);
-    let since_1970 = created.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (all, left_out, duplicates) = series.finish();
+    let (mut all, left_out, duplicates) = series.finish();
+    let count = all.len();
+    if process.is_some() {
+        // Among those of the nodes, one of which may have a metric of this name: each family occurs once.
+        let own = Series {
+            key: "process_cpu_seconds_total{}".into(),
+            value: process::cpu_seconds(),
+        };
+        let at = all.partition_point(|series| series.key < own.key);
+        all.insert(at, own);
+    }
     series::write(&all, &mut text);
     for (name, help, value) in [
         (
             "agg_serve_series",
             "Series of nodes on this page.",
-            all.len() as f64,
+            count as f64,
         ),
         (
             "agg_serve_series_limit",
-            "Series of nodes that this page may have: --max-series.",
+            "Series of nodes that this page may have: max-series.",
             limit as f64,
         ),
         (
@@ -130,14 +147,23 @@ pub fn page(
             "Time that this page took.",
             started.elapsed().as_secs_f64(),
         ),
-        (
-            "process_start_time_seconds",
-            "Start time of the process, in Unix seconds.",
-            since_1970.as_secs_f64(),
-        ),
     ] {
         text.single(name, "gauge", help, value);
     }
+    if let Some(process) = process {
+        of_process(&process, &mut text);
+    }
+    Page::new(text.into_string())
+}
+
+/// Writes the families of the process, except for its CPU time.
+fn of_process(process: &Process, text: &mut Exposition) {
+    text.single(
+        "agg_serve_rejected_requests_total",
+        "counter",
+        "Requests rejected because slow clients had not received other responses.",
+        process.rejected as f64,
+    );
     text.metric(
         "agg_serve_build_info",
         "gauge",
@@ -145,6 +171,13 @@ pub fn page(
     );
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     text.sample("agg_serve_build_info", &version, 1.0);
+    let since_1970 = process.created.duration_since(UNIX_EPOCH);
+    text.single(
+        "process_start_time_seconds",
+        "gauge",
+        "Start time of the process, in Unix seconds.",
+        since_1970.unwrap_or_default().as_secs_f64(),
+    );
     if let Some(bytes) = process::resident_bytes() {
         text.single(
             "process_resident_memory_bytes",
@@ -153,13 +186,6 @@ pub fn page(
             bytes as f64,
         );
     }
-    text.single(
-        "process_cpu_seconds_total",
-        "counter",
-        "CPU time of all threads.",
-        process::cpu_seconds(),
-    );
-    Page::new(text.into_string())
 }
 
 #[cfg(test)]
@@ -168,9 +194,10 @@ mod tests {
 
     use super::super::series::NODE_FAMILIES;
     use super::*;
+    use crate::web::fixtures;
 
-    /// The program's own families.
-    fn families() -> BTreeSet<String> {
+    /// The families of a page without nodes.
+    fn of_page(process: Option<Process>) -> Vec<String> {
         let server = ServerState {
             id: "redis://a:1".into(),
             info: ServerInfo::parse("agg_nodes:1"),
@@ -178,18 +205,37 @@ mod tests {
             nodes: 1,
             old_nodes: 0,
         };
-        let page = page(
-            &[server],
-            SeriesSet::new(10),
-            10,
-            Instant::now(),
-            SystemTime::now(),
-        );
-        let text = String::from_utf8(page.text().to_vec()).unwrap();
+        let page = page(&[server], SeriesSet::new(10), 10, Instant::now(), process);
+        let text = String::from_utf8(page.text().as_ref().to_vec()).unwrap();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let all = types.filter_map(|line| line.split(' ').next());
-        let nodes = NODE_FAMILIES.iter().map(|(name, ..)| *name);
-        all.chain(nodes).map(str::to_owned).collect()
+        let names = types.filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect()
+    }
+
+    /// The program's own families.
+    fn families() -> BTreeSet<String> {
+        let process = Process {
+            created: SystemTime::now(),
+            rejected: 0,
+        };
+        let nodes = NODE_FAMILIES.iter().map(|(name, ..)| (*name).to_owned());
+        of_page(Some(process)).into_iter().chain(nodes).collect()
+    }
+
+    #[test]
+    fn page_beside_that_of_the_poller_has_no_family_of_it() {
+        let view = fixtures::view(&fixtures::bad(3));
+        let text = crate::web::metrics::text(&view, true, 0);
+        let of_poller = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let of_poller: BTreeSet<&str> = of_poller
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert!(of_poller.contains("process_cpu_seconds_total"));
+        let live = of_page(None);
+        assert!(live.contains(&"agg_serve_series".to_owned()));
+        for name in live {
+            assert!(!of_poller.contains(&*name), "{name}");
+        }
     }
 
     fn read(name: &str) -> String {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reader::within;
+use super::settings::Settings;
 use super::targets::{Target, Targets};
 
 /// The most windows of a reply: those of one AGG.RANGE.
@@ -152,6 +153,9 @@ pub enum RangeError {
     /// There is no such server.
     #[error("there is no server {0:?}")]
     UnknownServer(String),
+    /// The patterns select other nodes or metrics.
+    #[error("not served: the patterns of nodes or metrics do not match it")]
+    NotServed,
     /// A server did not answer, and no other has the metric.
     #[error("{0}")]
     Unanswered(String),
@@ -162,8 +166,12 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// The server that is asked for does not exist, or no server has windows and one did not answer.
-    pub async fn run(&self, targets: &Targets) -> Result<Windows, RangeError> {
+    /// The settings leave the node or the metric out, the server that is asked for does not exist, or no server has
+    /// windows and one did not answer.
+    pub async fn run(&self, targets: &Targets, settings: &Settings) -> Result<Windows, RangeError> {
+        if !settings.has_node(&self.node) || !settings.has_metric(&self.metric) {
+            return Err(RangeError::NotServed);
+        }
         let mut all = targets.all();
         if let Some(server) = &self.server {
             all.retain(|target| target.id == *server);

@@ -20,6 +20,16 @@ pub(super) struct Target {
     pub reader: tokio::sync::Mutex<Reader>,
 }
 
+impl Target {
+    fn new(id: &str, server: Server) -> Arc<Target> {
+        Arc::new(Target {
+            id: id.to_owned(),
+            address: Mutex::new(server),
+            reader: tokio::sync::Mutex::new(Reader::default()),
+        })
+    }
+}
+
 /// The servers that are read, by identity. Clones are the same servers.
 #[derive(Clone, Default)]
 pub struct Targets(Arc<Mutex<BTreeMap<String, Arc<Target>>>>);
@@ -31,12 +41,7 @@ impl Targets {
         match all.get(id) {
             Some(target) => *target.address.lock() = server,
             None => {
-                let target = Target {
-                    id: id.to_owned(),
-                    address: Mutex::new(server),
-                    reader: tokio::sync::Mutex::new(Reader::default()),
-                };
-                all.insert(id.to_owned(), Arc::new(target));
+                all.insert(id.to_owned(), Target::new(id, server));
             }
         }
     }
@@ -44,6 +49,14 @@ impl Targets {
     /// Removes a server.
     pub fn remove(&self, id: &str) {
         self.0.lock().remove(id);
+    }
+
+    /// Closes the connections that readings have left open; those of readings in progress when they end.
+    pub fn disconnect(&self) {
+        for target in self.0.lock().values_mut() {
+            let server = target.address.lock().clone();
+            *target = Target::new(&target.id, server);
+        }
     }
 
     /// Returns the servers, sorted by identity.

@@ -3,15 +3,18 @@
 //! # Invariants
 //!
 //! Slow clients use a bounded number of descriptors for a bounded time, so that servers and sinks keep theirs. Beyond
-//! the limit no connection is accepted, and the kernel queues further ones. A request for another host name than this
-//! poller's is rejected, so a web page whose name resolves to this address (DNS rebinding) can read nothing.
+//! the limit no connection is accepted, and the kernel queues further ones. What they have not received yet uses bounded
+//! memory (held.rs). A request for another host name than this poller's is rejected, so a web page whose name resolves to
+//! this address (DNS rebinding) can read nothing.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, Version, header};
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use hyper::server::conn::http1;
@@ -27,7 +30,25 @@ use aggregator_protocol::host_name;
 
 use crate::config::WebLimits;
 
+use super::held::Responses;
 use super::response::{TEXT, response};
+
+/// The bounds of what clients can do.
+#[derive(Clone)]
+pub struct Gate {
+    /// The number of connections, and the host names.
+    pub limits: watch::Receiver<WebLimits>,
+    /// The timeouts of a connection.
+    pub timeouts: Timeouts,
+    /// Tells users how to allow a host name.
+    pub how_to_allow: &'static str,
+    /// The memory of responses.
+    pub responses: Arc<Responses>,
+}
+
+/// Marks a response whose bytes are counted already.
+#[derive(Clone)]
+pub struct Counted;
 
 /// The timeouts of a connection.
 #[derive(Clone, Copy)]
@@ -53,16 +74,21 @@ impl Timeouts {
 const MAX_HEAD: usize = 16 * 1024;
 /// The pause if the system has no descriptor left.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The time after which a client whose request was rejected for lack of memory is to retry, seconds: slow clients are
+/// disconnected within 70 s, and most read faster.
+const RETRY_AFTER: &str = "10";
 
 /// Accepts connections and serves them. Never returns. Dropping the future closes the connections.
-pub async fn accept(
-    listener: TcpListener,
-    router: Router,
-    limits: watch::Receiver<WebLimits>,
-    timeouts: Timeouts,
-) {
-    let check = middleware::from_fn_with_state(limits.clone(), check_host);
-    let router = router.layer(check);
+pub async fn accept(listener: TcpListener, router: Router, gate: Gate) {
+    let router = router
+        .layer(middleware::from_fn_with_state(gate.clone(), check_host))
+        .layer(middleware::from_fn_with_state(
+            gate.responses.clone(),
+            count_response,
+        ));
+    let Gate {
+        limits, timeouts, ..
+    } = gate;
     let mut connections = JoinSet::new();
     let mut once = WarnOnce::default();
     loop {
@@ -97,15 +123,39 @@ async fn serve(stream: TcpStream, router: Router, timeouts: Timeouts) {
     }
 }
 
-async fn check_host(
-    State(limits): State<watch::Receiver<WebLimits>>,
+/// Counts the bytes of a response until they are received, or rejects the request.
+async fn count_response(
+    State(responses): State<Arc<Responses>>,
     request: Request,
     next: Next,
 ) -> Response {
+    let response = next.run(request).await;
+    if response.extensions().get::<Counted>().is_some() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // Bodies are complete texts: this neither waits nor fails.
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    match responses.hold(bytes) {
+        Some(bytes) => Response::from_parts(parts, Body::from(bytes)),
+        None => rejected(),
+    }
+}
+
+/// Rejects a request because of the responses that other clients have not received yet.
+pub fn rejected() -> Response {
+    let text = "too many responses are still being sent to slow clients: retry later\n".to_owned();
+    let mut response = response(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
+    let after = HeaderValue::from_static(RETRY_AFTER);
+    response.headers_mut().insert(header::RETRY_AFTER, after);
+    response
+}
+
+async fn check_host(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let named = host(&request);
     let allowed = match &named {
         Ok(None) => true,
-        Ok(Some(host)) => is_allowed(host, &limits.borrow().allowed_hosts),
+        Ok(Some(host)) => is_allowed(host, &gate.limits.borrow().allowed_hosts),
         Err(()) => {
             let text = "expected one Host header\n".to_owned();
             return response(StatusCode::BAD_REQUEST, TEXT, text);
@@ -114,9 +164,9 @@ async fn check_host(
     if allowed {
         return next.run(request).await;
     }
-    let text = "host name not allowed: use the address, or add the name to allowed-hosts in the configuration of the \
-                poller\n";
-    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+    let how = gate.how_to_allow;
+    let text = format!("host name not allowed: use the address, or {how}\n");
+    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text)
 }
 
 /// Returns the host that a request names. Only HTTP/1.0 may name none.
@@ -152,6 +202,8 @@ mod tests {
     use super::*;
 
     const MILLISECONDS_300: Duration = Duration::from_millis(300);
+    /// The length of a response that no buffer of a socket takes as a whole.
+    const LARGE: usize = 30 << 20;
 
     /// Starts a server with these limits, which replies "hello".
     async fn start(connections: usize, timeouts: Timeouts) -> SocketAddr {
@@ -162,8 +214,16 @@ mod tests {
             connections,
             allowed_hosts,
         });
-        let router = Router::new().route("/", get(|| async { "hello" }));
-        tokio::spawn(accept(listener, router, limits, timeouts));
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/large", get(|| async { vec![b'x'; LARGE] }));
+        let gate = Gate {
+            limits,
+            timeouts,
+            how_to_allow: "set allowed-hosts",
+            responses: Arc::default(),
+        };
+        tokio::spawn(accept(listener, router, gate));
         address
     }
 
@@ -261,5 +321,35 @@ mod tests {
         assert!(response.ends_with("hello"), "{response}");
         assert!(start.elapsed() > Duration::from_millis(500));
         drop(first);
+    }
+
+    #[tokio::test]
+    async fn responses_that_are_not_received_are_bounded() {
+        let address = start(64, Timeouts::DEFAULT).await;
+        let large = "GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut slow = Vec::new();
+        for _ in 0..8 {
+            let mut stream = send(address, large).await;
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.unwrap();
+            slow.push((String::from_utf8(head[9..].to_vec()).unwrap(), stream));
+        }
+        let codes: Vec<&str> = slow.iter().map(|(code, _)| &**code).collect();
+        assert_eq!(codes, [vec!["200"; 2], vec!["503"; 6]].concat());
+        let (_, last) = slow.pop().unwrap();
+        let text = rest(last).await.to_lowercase();
+        assert!(text.contains("retry-after: 10\r\n") && text.ends_with("retry later\n"));
+        // Small ones are always served.
+        let small = rest(send(address, "GET / HTTP/1.0\r\n\r\n").await).await;
+        assert!(small.ends_with("hello"), "{small}");
+        // The bytes of one whose client disconnects are free again.
+        drop(slow.remove(0));
+        loop {
+            let text = rest(send(address, large).await).await;
+            if text.starts_with("HTTP/1.1 200") {
+                assert!(text.len() > LARGE);
+                break;
+            }
+        }
     }
 }

@@ -7,10 +7,11 @@
 //!   content security policy allows only the page's own script.
 //! - There is no password. Everybody who reaches the address can read the page, so the address has to be chosen
 //!   accordingly.
-//! - The resources that clients can use are bounded (gate.rs).
+//! - The resources that clients can use are bounded (gate.rs, held.rs).
 
 pub mod base;
 pub(crate) mod gate;
+pub(crate) mod held;
 pub(crate) mod metrics;
 mod page;
 mod rates;
@@ -33,7 +34,8 @@ use tokio::sync::watch;
 use super::config::WebLimits;
 use super::error::PollError;
 use super::status::Status;
-use gate::Timeouts;
+use gate::{Gate, Timeouts};
+use held::Responses;
 use page::Query;
 use rates::RateSampler;
 use response::{TEXT, as_json, response};
@@ -43,6 +45,7 @@ use view::View;
 struct App {
     status: Arc<Status>,
     sampler: RateSampler,
+    responses: Arc<Responses>,
 }
 
 impl App {
@@ -62,17 +65,26 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, PollError> {
     listener.map_err(|error| PollError::Listen { address, error })
 }
 
-/// Serves requests until `stop` completes. Requests in progress are not waited for.
-pub async fn serve(
+/// Serves requests until `stop` completes, and those for the routes of `more`. Requests in progress are not waited for.
+pub(crate) async fn serve(
     listener: TcpListener,
     status: Arc<Status>,
     limits: watch::Receiver<WebLimits>,
+    responses: Arc<Responses>,
+    more: Router,
     stop: impl Future<Output = ()>,
 ) {
     let app = Arc::new(App {
         status,
         sampler: RateSampler::default(),
+        responses: responses.clone(),
     });
+    let gate = Gate {
+        limits,
+        timeouts: Timeouts::DEFAULT,
+        how_to_allow: "add the name to allowed-hosts in the configuration of the poller",
+        responses,
+    };
     let sampling = async {
         let mut tick = tokio::time::interval(rates::INTERVAL);
         loop {
@@ -81,13 +93,13 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        () = gate::accept(listener, router(app.clone()), limits, Timeouts::DEFAULT) => {}
+        () = gate::accept(listener, router(app.clone(), more), gate) => {}
         () = sampling => {}
         () = stop => {}
     }
 }
 
-fn router(app: Arc<App>) -> Router {
+fn router(app: Arc<App>, more: Router) -> Router {
     // GET includes HEAD.
     Router::new()
         .route("/", get(home))
@@ -95,9 +107,10 @@ fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(prometheus))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
+        .with_state(app)
+        .merge(more)
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .with_state(app)
 }
 
 async fn home(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
@@ -128,7 +141,7 @@ async fn prometheus(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> R
     response(
         StatusCode::OK,
         metrics::TYPE,
-        metrics::text(&app.view(), nodes),
+        metrics::text(&app.view(), nodes, app.responses.rejected()),
     )
 }
 
@@ -154,7 +167,8 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn not_found() -> Response {
-    let text = "not found; there are /, /status.json, /metrics, /healthz and /readyz\n";
+    let text = "not found; there are /, /status.json, /metrics, /healthz and /readyz, and with [serve] /live and \
+                /api/range\n";
     response(StatusCode::NOT_FOUND, TEXT, text.into())
 }
 
@@ -193,7 +207,15 @@ mod tests {
         let (address, status) = (listener.local_addr().unwrap(), Arc::new(status));
         let (_, limits) = watch::channel(WebLimits::default());
         let never = std::future::pending();
-        tokio::spawn(serve(listener, status.clone(), limits, never));
+        let more = Router::new();
+        tokio::spawn(serve(
+            listener,
+            status.clone(),
+            limits,
+            Arc::default(),
+            more,
+            never,
+        ));
         (address, status)
     }
 
@@ -309,7 +331,16 @@ mod tests {
             "{error}"
         );
         let (_, limits) = watch::channel(WebLimits::default());
-        serve(listener, Arc::new(Status::new()), limits, async {}).await;
+        let status = Arc::new(Status::new());
+        serve(
+            listener,
+            status,
+            limits,
+            Arc::default(),
+            Router::new(),
+            async {},
+        )
+        .await;
     }
 
     /// Opens the page in Chromium (Debian's package) for a while and returns the DOM, or `None` without Chromium.

@@ -21,10 +21,16 @@ pub use exposition::TYPE;
 /// Returns the value of a sample.
 type Value<T> = fn(&T) -> f64;
 
-/// Renders all metrics, including those of single nodes if `nodes` is set.
-pub fn text(view: &View, nodes: bool) -> String {
+/// Renders all metrics, including those of single nodes if `nodes` is set. `rejected` is the number of rejected requests.
+pub fn text(view: &View, nodes: bool, rejected: u64) -> String {
     let mut text = Exposition::default();
     program(&mut text, view);
+    text.single(
+        "agg_poller_rejected_requests_total",
+        "counter",
+        "HTTP requests rejected because slow clients had not received other responses.",
+        rejected as f64,
+    );
     servers(&mut text, view);
     fleet(&mut text, view);
     queues(&mut text, view);

@@ -82,7 +82,7 @@ fn labels(text: &str) {
 #[test]
 fn samples_have_their_values() {
     let view = fixtures::view(&fixtures::bad(50));
-    let samples = read(&text(&view, true));
+    let samples = read(&text(&view, true, 0));
     for (key, expected) in [
         ("agg_poller_servers", 5.0),
         ("agg_poller_servers_up", 3.0),
@@ -133,7 +133,7 @@ fn samples_have_their_values() {
 fn documentation_names_every_metric() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring.md");
     let page = std::fs::read_to_string(page).unwrap();
-    for line in text(&fixtures::view(&fixtures::good(1)), true).lines() {
+    for line in text(&fixtures::view(&fixtures::good(1)), true, 0).lines() {
         if let Some(rest) = line.strip_prefix("# TYPE agg_poller_") {
             let name = rest.split(' ').next().unwrap();
             assert!(page.contains(&format!("`{name}`")), "{name}");
@@ -151,7 +151,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn alerts_and_dashboard_use_only_existing_metrics() {
-    let there = text(&fixtures::view(&fixtures::bad(3)), true);
+    let there = text(&fixtures::view(&fixtures::bad(3)), true, 0);
     let types = there
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "));
@@ -172,16 +172,16 @@ fn alerts_and_dashboard_use_only_existing_metrics() {
 
 #[test]
 fn number_of_series_is_independent_of_the_nodes() {
-    let count = |nodes| read(&text(&fixtures::view(&fixtures::good(nodes)), false)).len();
+    let count = |nodes| read(&text(&fixtures::view(&fixtures::good(nodes)), false, 0)).len();
     assert_eq!(count(2000), count(30));
     let view = fixtures::view(&fixtures::good(2000));
-    assert!(read(&text(&view, true)).len() > 10_000);
+    assert!(read(&text(&view, true, 0)).len() > 10_000);
 }
 
 #[test]
 fn fleet_is_counted_by_duty() {
     let status = fixtures::good(3);
-    let samples = read(&text(&fixtures::view(&status), false));
+    let samples = read(&text(&fixtures::view(&status), false, 0));
     assert!(!samples.contains_key("agg_poller_owned_servers"));
     *status.members.lock() = Some(Arc::new(Members {
         me: "p1".into(),
@@ -195,7 +195,7 @@ fn fleet_is_counted_by_duty() {
         status.server(&place, &place).lock().duty = duty;
     }
     status.takeovers.store(7, Ordering::Relaxed);
-    let samples = read(&text(&fixtures::view(&status), false));
+    let samples = read(&text(&fixtures::view(&status), false, 0));
     for (name, expected) in [
         ("fleet_members", 2.0),
         ("owned_servers", 4.0),
@@ -209,7 +209,7 @@ fn fleet_is_counted_by_duty() {
 
 #[test]
 fn names_cannot_forge_series() {
-    let text = text(&fixtures::view(&fixtures::bad(3)), true);
+    let text = text(&fixtures::view(&fixtures::bad(3)), true, 0);
     assert!(
         !text
             .lines()
@@ -228,7 +228,7 @@ for family in read(sys.stdin.buffer.read().decode()):
     assert family.documentation and family.type in ('gauge', 'counter'), family
     for sample in family.samples:
         print(repr(sorted(sample.labels.items())))";
-    let text = text(&fixtures::view(&fixtures::bad(3)), true);
+    let text = text(&fixtures::view(&fixtures::bad(3)), true, 0);
     let given = |program: &mut Command| {
         let pipe = program.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = pipe.stderr(Stdio::piped()).spawn().ok()?;
