@@ -113,6 +113,20 @@ def references(tree: Any, key: str) -> Iterator[Any]:
             yield from references(value, key)
 
 
+def variables(tree: Any, key: str = "") -> Iterator[str]:
+    """Returns the environment variables that a configuration needs."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            yield from variables(value, name)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from variables(value, key)
+    elif isinstance(tree, str):
+        yield from re.findall(r"(?<!\$)\$\{(\w+)\}", tree)
+        if key.endswith("-env"):
+            yield tree
+
+
 def check_container(place: str, container: dict[str, Any], volumes: set[str], version: str) -> None:
     expect(container["image"].endswith(f":{version}"), place, f"{container['image']} is not version {version}")
     security = container["securityContext"]
@@ -165,6 +179,9 @@ def check_workload(item: dict[str, Any], items: list[dict[str, Any]], version: s
     ports = {port["containerPort"] for c in pod["containers"] for port in c.get("ports", [])}
     for config in configs(item, items):
         expect(ports_of(config) == ports, place, f"listens on {ports_of(config)}, has ports {ports}")
+        for variable in variables(config):
+            given = {entry["name"] for c in pod["containers"] for entry in c.get("env", [])}
+            expect(variable in given, place, f"its configuration needs {variable}")
         if grace := config.get("shutdown-grace"):
             period = pod["terminationGracePeriodSeconds"]
             expect(period > seconds(grace), place, f"{period} s are too short for shutdown-grace")

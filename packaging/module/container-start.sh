@@ -5,12 +5,13 @@
 #   container-start.sh redis-server /etc/aggregator/aggregator.conf
 #
 #   REPORTER_PASSWORD   reporter: reports for every node, reads nothing
-#   POLLER_PASSWORD     poller: drains and reads every node, cannot report
+#   POLLER_PASSWORD     poller: drains and reads every node, cannot report; registers in the list of a fleet of pollers
 #   ADMIN_PASSWORD      admin: everything; optional
 #
 # REPORTER_PASSWORD_FILE and so on name files with the passwords instead. The users are those of redis.conf.example, except
-# that one reporter serves all nodes. AGG_USERS (/tmp/users.acl) is the file that they are written to, with hashes of the
-# passwords. It is written at each start, so ACL SAVE does not last.
+# that one reporter serves all nodes, and that the poller may do what `members-from` of a fleet needs. AGG_USERS
+# (/tmp/users.acl) is the file that they are written to, with hashes of the passwords. It is written at each start, so ACL
+# SAVE does not last.
 set -eu
 
 users=${AGG_USERS:-/tmp/users.acl}
@@ -37,7 +38,8 @@ reporter=$(user reporter "${REPORTER_PASSWORD-}" "${REPORTER_PASSWORD_FILE-}" re
     +agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.forget +ping +time)
 poller=$(user poller "${POLLER_PASSWORD-}" "${POLLER_PASSWORD_FILE-}" resetchannels '~*' -@all \
     +agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue +agg.peek +agg.get +agg.range +agg.scan +agg.info \
-    +agg.help +scan +info +ping +command)
+    +agg.help +scan +info +ping +command \
+    '(~agg:fleet:* -@all +eval +time +zadd +zremrangebyscore +zrevrange +zrem +pexpire)')
 admin=$(user admin "${ADMIN_PASSWORD-}" "${ADMIN_PASSWORD_FILE-}" allchannels '~*' +@all)
 unset REPORTER_PASSWORD POLLER_PASSWORD ADMIN_PASSWORD
 

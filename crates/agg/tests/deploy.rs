@@ -48,6 +48,7 @@ fn check(command: &str, config: &str) {
     let output = agg("redis://unused", &line)
         .env("POLLER_PASSWORD", POLLER)
         .env("POSTGRES_PASSWORD", DATABASE)
+        .env("POD_NAME", "agg-poll-0")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", err(&output));
@@ -181,10 +182,16 @@ fn image_creates_users_that_can_do_what_they_are_for() {
     let environment = environment.unwrap_or_default();
     let environment = String::from_utf8_lossy(&environment);
     assert!(!environment.contains("secret"), "{environment}");
-    // The rules are those of the example.
+    // The rules are those of the example, and those of a fleet of pollers.
     let example = read("../redis.conf.example");
+    let fleet = read("../docs/agg-poll.md");
     for line in users.lines().skip(1).filter(|line| !line.is_empty()) {
         let (_, rules) = line.split_once(" resetchannels ").unwrap();
+        let (rules, more) = rules.split_once(" (").unwrap_or((rules, ""));
+        assert!(
+            fleet.contains(&format!("'({more}'")) || more.is_empty(),
+            "{more}"
+        );
         let rules = rules.replace("%W~*", "%W~node1");
         assert!(
             example.contains(&format!("resetchannels {rules}\n")),
@@ -299,6 +306,62 @@ fn services_of_compose_work_together() {
         });
     }
     assert!(poller.end_by("TERM").success());
+}
+
+/// The pods of poll.yaml as programs: they register in the server as its user, and one of them drains it.
+#[test]
+fn pollers_of_kubernetes_share_the_server() {
+    let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
+    let Some(image) = Image::start(&passwords) else {
+        return;
+    };
+    image.wait();
+    let start = |name: &str| {
+        let (dir, page) = (tempfile::tempdir().unwrap(), free_port());
+        let config = of_config_map("kubernetes/poll.yaml", "poller.toml")
+            .replace("aggregator:7777", &format!("127.0.0.1:{}", image.port))
+            .replace("0.0.0.0:9777", &format!("127.0.0.1:{page}"))
+            .replace("/var/lib/agg", dir.path().to_str().unwrap());
+        let path = dir.path().join("poller.toml");
+        std::fs::write(&path, config).unwrap();
+        let command = |line: &str| {
+            let mut command = agg("", &format!("{line} --config {}", path.display()));
+            command.env("POLLER_PASSWORD", POLLER).env("POD_NAME", name);
+            command
+        };
+        let output = command("check --connect").output().unwrap();
+        assert!(output.status.success(), "{}", err(&output));
+        (Running::start(&mut command("poll")), page, dir)
+    };
+    let names = ["agg-poll-0", "agg-poll-1"];
+    let mut pods = names.map(start);
+    // Prometheus requests the page by the name of the pod.
+    let metrics = |n: usize| -> Option<String> {
+        let url = format!("http://127.0.0.1:{}/metrics", pods[n].1);
+        let host = format!("{}.agg-poll.aggregator:9777", names[n]);
+        let response = ureq::get(url).header("Host", host).call().ok()?;
+        response.into_body().read_to_string().ok()
+    };
+    until("one owns the server and one watches it", || {
+        let [one, other] = [metrics(0)?, metrics(1)?];
+        let both = format!("{one}{other}");
+        let has = |line: &str, count| both.matches(line).count() == count;
+        (has("\nagg_poller_fleet_members 2\n", 2)
+            && has("\nagg_poller_owned_servers 1\n", 1)
+            && has("\nagg_poller_watched_servers 1\n", 1))
+        .then_some(())
+    });
+    image.ask("reporter", "AGG.LOG node1 hello").unwrap();
+    until("the record is written once", || {
+        let text = |n: usize| {
+            std::fs::read_to_string(pods[n].2.path().join("records.jsonl")).unwrap_or_default()
+        };
+        let count = [0, 1].map(|n| text(n).matches("hello").count());
+        (count.iter().sum::<usize>() == 1).then_some(())
+    });
+    for (poller, ..) in &mut pods {
+        assert!(poller.end_by("TERM").success());
+    }
 }
 
 /// Returns the arguments of `agg serve`, which a manifest has in one line.
