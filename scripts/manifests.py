@@ -180,7 +180,7 @@ def check_workload(item: dict[str, Any], items: list[dict[str, Any]], version: s
     for config in configs(item, items):
         expect(ports_of(config) == ports, place, f"listens on {ports_of(config)}, has ports {ports}")
         for variable in variables(config):
-            given = {entry["name"] for c in pod["containers"] for entry in c.get("env", [])}
+            given = {env["name"] for c in pod["containers"] for env in c.get("env", [])}
             expect(variable in given, place, f"its configuration needs {variable}")
         if grace := config.get("shutdown-grace"):
             period = pod["terminationGracePeriodSeconds"]

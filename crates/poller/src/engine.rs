@@ -186,6 +186,7 @@ impl Engine {
                 }
                 () = self.control.reload.notified() => true,
                 _ = checks.tick() => {
+                    self.status.takeovers.report(Instant::now().into());
                     servers.sweep();
                     self.sinks.sweep();
                     self.systemd.heartbeat(&self.status);

@@ -43,6 +43,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. text(now + age), '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1, 'WITHSCORES')";
 
+/// Returns the number of entries, by a command that heartbeats need as well.
+const COUNT: &str = "return #redis.call('ZREVRANGE', KEYS[1], 0, ARGV[1] - 1)";
+
 /// Connects to the server of a fleet and reads the list, without adding an entry. Returns a description.
 ///
 /// # Errors
@@ -52,8 +55,8 @@ pub async fn check(registry: &Registry) -> Result<String, String> {
     let read = async {
         let mut connection = registry.server.connect().await?;
         let mut command = Cmd::new("EVAL");
-        command.arg("return redis.call('ZCARD', KEYS[1])").arg(1);
-        match connection.call(command.arg(&registry.key)).await? {
+        command.arg(COUNT).arg(1).arg(&registry.key);
+        match connection.call(command.arg(MAX_ENTRIES)).await? {
             Ok(count) => Ok(reply::int(&count).unwrap_or_default()),
             Err(error) => Err(connection.rejected("EVAL", &error)),
         }

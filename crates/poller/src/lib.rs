@@ -52,6 +52,7 @@ mod spans;
 mod status;
 mod systemd;
 mod tags;
+mod takeovers;
 mod tasks;
 pub mod web;
 mod worker;

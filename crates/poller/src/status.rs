@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::budget::Budget;
 use super::ownership::{Duty, Members};
+use super::takeovers::Takeovers;
 
 /// The state of a poller.
 pub struct Status {
@@ -23,8 +24,8 @@ pub struct Status {
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
     /// The members of the fleet, if the configuration has one.
     pub members: Mutex<Option<Arc<Members>>>,
-    /// The number of times that the poller took over a server from its owner.
-    pub takeovers: Arc<AtomicU64>,
+    /// The servers that the poller took over from their owners.
+    pub takeovers: Arc<Takeovers>,
     /// The reloads of the configuration.
     pub reloads: Mutex<Reloads>,
     /// True if shutdown was requested. Records in flight are still written.
@@ -69,7 +70,7 @@ pub struct ServerStatus {
     /// The age of the oldest record of a server that another poller drains, as of the last check.
     pub watched_lag: Duration,
     /// The takeovers of all servers.
-    pub takeovers: Arc<AtomicU64>,
+    pub takeovers: Arc<Takeovers>,
     /// The time of the last scan.
     pub scanned_at: Option<SystemTime>,
     /// Records that it dropped since the first scan, in the order of [`Queue::ALL`]. These counters never decrease,

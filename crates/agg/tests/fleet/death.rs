@@ -48,6 +48,10 @@ fn dead_owner_is_replaced_and_gets_its_server_back() {
             "only the owner drains"
         );
     }
+    // Else a record that is written and not acknowledged would be written again.
+    until("all is acknowledged", || {
+        (server.info_field::<u64>("agg", "agg_log_length") == 0).then_some(())
+    });
     pollers[0].kill();
     let (successor, took) = next(&server, &pollers, &mut ids);
     // A check comes up to a quarter later; the rest is for a loaded machine.
@@ -82,6 +86,60 @@ fn dead_owner_is_replaced_and_gets_its_server_back() {
     until_written(&refs, &ids);
     assert_eq!(duplicates(&refs, &ids), 0);
     assert!(pollers[successor].metric("agg_poller_takeovers_total") >= Some(1.0));
+}
+
+/// Returns the servers that the messages of a poller count, and the number of these messages.
+fn counted(poller: &Poller, before: &str, after: &str) -> (u64, usize) {
+    let log = poller.log();
+    let lines = log.lines().filter(|line| line.contains(after));
+    let servers: Vec<u64> = lines
+        .map(|line| {
+            let (_, rest) = line.split_once(before).unwrap();
+            match rest.split_once(" servers (") {
+                Some((number, _)) => number.parse().unwrap(),
+                None => 1,
+            }
+        })
+        .collect();
+    (servers.iter().sum(), servers.len())
+}
+
+#[test]
+fn takeovers_of_many_servers_are_few_messages() {
+    let servers: Option<Vec<Server>> = (0..12).map(|_| Server::start()).collect();
+    let Some(servers) = servers else {
+        return;
+    };
+    let servers: Vec<&Server> = servers.iter().collect();
+    let start = |name: &str| Poller::start(name, &members(&["p1", "p2"]), &servers);
+    let mut pollers = ["p1", "p2"].map(start);
+    let owned = |poller: &Poller| poller.metric("agg_poller_owned_servers").unwrap_or(0.0);
+    until("each server has an owner", || {
+        (pollers.iter().map(owned).sum::<f64>() == 12.0).then_some(())
+    });
+    if owned(&pollers[0]) < owned(&pollers[1]) {
+        pollers.swap(0, 1);
+    }
+    let lost = owned(&pollers[0]) as u64;
+    pollers[0].kill();
+    let start = Instant::now();
+    for (n, server) in servers.iter().enumerate() {
+        add(server, &format!("n{n}"));
+    }
+    let count = |before: &'static str, after: &'static str, start: Instant| {
+        let messages = until("all servers are named", || {
+            let (servers, messages) = counted(&pollers[1], before, after);
+            assert!(servers <= lost, "{servers} > {lost}");
+            (servers == lost).then_some(messages)
+        });
+        // At most one each ten seconds.
+        let limit = 1 + start.elapsed().as_secs() / 10;
+        eprintln!("{messages} messages for {lost} servers");
+        assert!(messages as u64 <= limit, "{messages} > {limit}");
+    };
+    count("no poller drains ", "; taking ", start);
+    // Nothing else is to be drained: the servers are left to their owner.
+    count("agg: ", " left to the poller", start);
 }
 
 #[test]

@@ -3,5 +3,6 @@
 
 mod death;
 mod disagreement;
+mod failover;
 mod heartbeats;
 mod support;

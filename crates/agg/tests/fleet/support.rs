@@ -28,7 +28,12 @@ impl Poller {
             .iter()
             .map(|server| format!("{:?}", server.url()))
             .collect();
-        let rest = format!("[[source]]\nurls = [{}]\n{ALL_TO_FILE}", urls.join(", "));
+        Poller::of(name, fleet, &format!("urls = [{}]", urls.join(", ")))
+    }
+
+    /// Creates a poller of this source that is not started yet.
+    pub fn of(name: &str, fleet: &str, source: &str) -> Poller {
+        let rest = format!("[[source]]\n{source}\n{ALL_TO_FILE}");
         Poller {
             place: Place::new(&settings(name, fleet, &rest)),
             name: name.to_owned(),

@@ -5,7 +5,6 @@
 //! A check of a server that another poller drains is one command, `INFO`, whatever the number of nodes. Only if that
 //! shows an old record the nodes are read, since it may be one that no route takes.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use agg_client::command::Cmd;
@@ -59,15 +58,9 @@ impl Drainer {
             self.scan(wire).await?;
             let oldest = self.oldest_routed();
             self.status.lock().watched_lag = oldest;
-            let rank = self.role.rank();
             if self.role.confirm(oldest, Instant::now()) {
-                (self.status.lock().takeovers).fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    "no poller drains {}: its oldest record is {} s old; taking over, with rank {}",
-                    wire.endpoint(),
-                    oldest.as_secs(),
-                    rank
-                );
+                let takeovers = self.status.lock().takeovers.clone();
+                takeovers.note_taken(wire.endpoint(), oldest);
             }
         }
         self.changed_duty(before);
@@ -80,7 +73,7 @@ impl Drainer {
         let duty = self.role.duty();
         let mut status = self.status.lock();
         if drained && !drains && duty == Duty::Watches {
-            tracing::info!("{} is left to the poller that owns it", status.address);
+            status.takeovers.note_returned(&status.address);
         }
         status.duty = duty;
         if drains {
@@ -127,7 +120,8 @@ impl Drainer {
 /// Reads the identity of a server: something that is the same for all pollers, however their sources name the server.
 ///
 /// - A service that Sentinels watch is the service, so that it keeps its owner in a failover.
-/// - The members of a shard of a cluster are the shard, for the same reason.
+/// - The members of a shard of a cluster are the shard, for the same reason. Redis 7.0 gives shards no identity: there it
+///   is the lowest slot, which changes only if slots are moved.
 /// - Any other server is this run of it. It changes with a restart, when all pollers connect again anyway.
 /// - If the server does not tell, it is what the source calls it.
 async fn identity(wire: &mut Connection, id: &str) -> Result<String, ClientError> {
@@ -140,6 +134,10 @@ async fn identity(wire: &mut Connection, id: &str) -> Result<String, ClientError
         let shard = ask(wire, Cmd::new("CLUSTER").arg("MYSHARDID")).await?;
         if let Some(shard) = shard.filter(|id| is_plausible(id)) {
             return Ok(format!("shard:{shard}"));
+        }
+        let nodes = ask(wire, Cmd::new("CLUSTER").arg("NODES")).await?;
+        if let Some(slot) = lowest_slot(&nodes.unwrap_or_default()) {
+            return Ok(format!("slot:{slot}"));
         }
     }
     Ok(match field(&text, "run_id").filter(|id| is_plausible(id)) {
@@ -166,6 +164,19 @@ fn is_plausible(identity: &str) -> bool {
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = info.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// Returns the lowest slot of the server that replied to CLUSTER NODES, if it has one.
+fn lowest_slot(nodes: &str) -> Option<u16> {
+    let is_own = |line: &&str| {
+        let flags = line.split_ascii_whitespace().nth(2);
+        flags.is_some_and(|flags| flags.split(',').any(|flag| flag == "myself"))
+    };
+    let own = nodes.lines().find(is_own)?;
+    // Behind the state of the link are ranges, single slots, and slots that move, which are in brackets.
+    let ranges = own.split_ascii_whitespace().skip(8);
+    let first = |range: &str| range.split('-').next()?.parse().ok();
+    ranges.filter_map(first).min()
 }
 
 /// Reads the records of these queues from `INFO agg_queues`; `None` if it does not have them.
@@ -203,6 +214,17 @@ mod tests {
         assert_eq!(of(&[Queue::Min, Queue::Log]), Some((70_000, 7, 3)));
         assert_eq!(of(&[]), Some((0, 0, 0)));
         assert_eq!(of(&[Queue::Hour]), None);
+    }
+
+    #[test]
+    fn lowest_slot_is_that_of_the_server_itself() {
+        let nodes = "07c3 127.0.0.1:1@2,host 1 master - 0 17 4 connected 0-100\n\
+            e7d1 127.0.0.1:3@4 myself,master - 0 0 2 connected 5461-10922 300 12000-16383 [7-<-07c3]\n";
+        assert_eq!(lowest_slot(nodes), Some(300));
+        let replica = "07c3 127.0.0.1:1@2 myself,slave e7d1 0 17 4 connected\n";
+        for nodes in [replica, "", "myself", "a b myself d e f g h x-y 70000"] {
+            assert_eq!(lowest_slot(nodes), None, "{nodes}");
+        }
     }
 
     #[test]

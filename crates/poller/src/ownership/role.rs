@@ -111,11 +111,6 @@ impl Role {
         self.check_at
     }
 
-    /// Returns how many members of the fleet come before this poller.
-    pub fn rank(&self) -> usize {
-        self.rank
-    }
-
     /// Notes that there is no fleet: this poller drains the server.
     pub fn set_alone(&mut self) {
         self.rank = 0;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::fixtures;
 use super::*;
 use crate::ownership::{Duty, Members};
+use crate::status::Status;
 
 /// Parses a text as strictly as the format is specified. Returns the samples by name and labels as written.
 fn read(text: &str) -> BTreeMap<String, f64> {
@@ -151,7 +151,9 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn alerts_and_dashboard_use_only_existing_metrics() {
-    let there = text(&fixtures::view(&fixtures::bad(3)), true, 0);
+    let status = fixtures::bad(3);
+    set_fleet(&status);
+    let there = text(&fixtures::view(&status), true, 0);
     let types = there
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "));
@@ -178,23 +180,30 @@ fn number_of_series_is_independent_of_the_nodes() {
     assert!(read(&text(&view, true, 0)).len() > 10_000);
 }
 
-#[test]
-fn fleet_is_counted_by_duty() {
-    let status = fixtures::good(3);
-    let samples = read(&text(&fixtures::view(&status), false, 0));
-    assert!(!samples.contains_key("agg_poller_owned_servers"));
+/// Makes the poller one of a fleet of two.
+fn set_fleet(status: &Status) {
     *status.members.lock() = Some(Arc::new(Members {
         me: "p1".into(),
         names: vec!["p1".into(), "p2".into()],
         takeover_after: Duration::from_secs(60),
         poll_interval: Duration::from_secs(1),
     }));
+}
+
+#[test]
+fn fleet_is_counted_by_duty() {
+    let status = fixtures::good(3);
+    let samples = read(&text(&fixtures::view(&status), false, 0));
+    assert!(!samples.contains_key("agg_poller_owned_servers"));
+    set_fleet(&status);
     let duties = [Duty::Owns, Duty::Watches, Duty::TookOver];
     for (n, duty) in duties.into_iter().enumerate() {
         let place = format!("redis://10.0.1.{n}:7777");
         status.server(&place, &place).lock().duty = duty;
     }
-    status.takeovers.store(7, Ordering::Relaxed);
+    for _ in 0..7 {
+        status.takeovers.note_taken("s", Duration::ZERO);
+    }
     let samples = read(&text(&fixtures::view(&status), false, 0));
     for (name, expected) in [
         ("fleet_members", 2.0),

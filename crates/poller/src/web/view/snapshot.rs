@@ -109,7 +109,7 @@ impl FleetView {
             owned: count(Duty::Owns),
             watched: count(Duty::Watches),
             taken_over: count(Duty::TookOver),
-            takeovers: status.takeovers.load(Ordering::Relaxed),
+            takeovers: status.takeovers.count(),
         })
     }
 }
