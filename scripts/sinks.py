@@ -10,9 +10,9 @@ import pathlib
 import re
 import sys
 
-FAULTS = ["Kill", "Away", "Slow", "Cut", "Reject", "Full", "Conflict", "Backlog"]
+FAULTS = ["Kill", "Away", "Slow", "Cut", "Reject", "Full", "Conflict", "Backlog", "Several"]
 PAGE = pathlib.Path(__file__).parent.parent / "docs/sinks/README.md"
-LINE = re.compile(r"sinks: .*: (\d+) records, (\d+) repeats, (\d+) dead letters, (\d+) MiB, ")
+LINE = re.compile(r"sinks: .*: (\d+) records, (\d+) repeats, (\d+) dead letters, ([\d.]+) MiB, ")
 
 
 def cell(path, before):
@@ -46,7 +46,8 @@ def main():
         name = re.search(r"\[(.*)\]", link).group(1)
         title = f"{name}, {target}" if name in titles else name
         titles.add(name)
-        old = before_now.get(title, ["–"] * len(FAULTS))
+        # A row may lack the column of a new fault.
+        old = before_now.get(title, []) + ["–"] * len(FAULTS)
         cells = [
             "–" if outcome == "–" else cell(folder / f"{title}-{fault}", value)
             for fault, outcome, value in zip(FAULTS, outcomes, old)

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -63,10 +65,8 @@ impl Running {
             "TERM" => 15,
             _ => panic!("{signal}"),
         };
-        let path = format!("/proc/{}/status", self.0.id());
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        let caught = (status.lines()).find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+        let caught = of_status(self.0.id(), "SigCgt:");
+        let caught = caught.map(|mask| u64::from_str_radix(&mask, 16).unwrap());
         caught.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
             || self.0.try_wait().unwrap().is_some()
     }
@@ -78,15 +78,27 @@ impl Running {
         assert!(status.unwrap().success());
     }
 
+    /// Returns whether the program is stopped, as by the signal STOP.
+    pub fn is_stopped(&self) -> bool {
+        of_status(self.0.id(), "State:").is_some_and(|state| state.starts_with('T'))
+    }
+
     /// Returns the maximum resident memory of the program so far, bytes; 0 if it has ended.
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.0.id());
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.map_or(0u64, |line| {
-            line.trim().trim_end_matches(" kB").parse().unwrap()
+        bytes_of_status(self.0.id(), "VmHWM:").unwrap_or(0)
+    }
+
+    /// Watches the memory of the program besides the pages of its files, which are most of a debug build.
+    pub fn watch_heap(&self) -> HeapPeak {
+        let (pid, peak) = (self.0.id(), HeapPeak::default());
+        let kept = peak.clone();
+        std::thread::spawn(move || {
+            while let Some(bytes) = bytes_of_status(pid, "RssAnon:") {
+                kept.0.fetch_max(bytes, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
         });
-        kib << 10
+        peak
     }
 
     /// Waits for the end of the program.
@@ -109,6 +121,30 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Returns a field of the status of a process in /proc; `None` if it has ended.
+fn of_status(pid: u32, field: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = (status.lines()).find_map(|line| line.strip_prefix(field));
+    value.map(|value| value.trim().to_owned())
+}
+
+fn bytes_of_status(pid: u32, field: &str) -> Option<u64> {
+    let value = of_status(pid, field)?;
+    let kib: u64 = value.trim_end_matches(" kB").parse().unwrap();
+    Some(kib << 10)
+}
+
+/// The maximum of the memory that a program has had since it is watched.
+#[derive(Clone, Default)]
+pub struct HeapPeak(Arc<AtomicU64>);
+
+impl HeapPeak {
+    /// Returns the maximum so far, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -27,6 +27,7 @@ pub fn run<T: Target>(fault: Fault) {
         Fault::Reject => reject(session),
         Fault::Full | Fault::Conflict => refuse(session, fault),
         Fault::Backlog => backlog(session),
+        Fault::Several => several(session),
     };
     report::<T>(fault, &measured);
 }
@@ -82,7 +83,7 @@ fn slow<T: Target>(mut session: Session<T>) -> Measured {
     proxy.delay_replies(Duration::ZERO);
     proxy.hang(true);
     session.write(amount(400, 4000), 20);
-    session.until_retried("");
+    session.until_retried(reason);
     session.target.proxy().unwrap().hang(false);
     session.finish()
 }
@@ -174,6 +175,36 @@ fn backlog<T: Target>(mut session: Session<T>) -> Measured {
     session.finish()
 }
 
+/// Three pollers share the queues. One after the other stops in the middle of its work, as a machine that hangs, and
+/// continues when the others have stored its records: it writes those that it had, late.
+fn several<T: Target>(mut session: Session<T>) -> Measured {
+    if let Some(proxy) = session.target.proxy() {
+        // So that a poller that stops has records.
+        proxy.delay_replies(Duration::from_millis(50));
+    }
+    session.write(amount(400, 4000), 20);
+    session.poll();
+    session.freeze_with_records();
+    session.poll();
+    session.poll();
+    session.until_drained();
+    for round in 0..amount(3, 12) {
+        // No record may be stored before it is counted.
+        (0..3).for_each(|poller| session.freeze(poller));
+        session.write(amount(400, 4000), 20);
+        let before = session.copies();
+        (0..3).for_each(|poller| session.resume(poller));
+        session.until_more_than(before);
+        session.freeze_between_writes(round % 3);
+        session.until_drained();
+    }
+    (0..3).for_each(|poller| session.resume(poller));
+    // What they write late counts too.
+    session.end(0);
+    session.end(0);
+    session.finish()
+}
+
 fn report<T: Target>(fault: Fault, measured: &Measured) {
     let Measured {
         records,
@@ -184,7 +215,7 @@ fn report<T: Target>(fault: Fault, measured: &Measured) {
     } = measured;
     // Past the capture of the test runner: a line for each test.
     let line = format!(
-        "sinks: {}, {}: {records} records, {repeats} repeats, {dead} dead letters, {peak_mb} MiB, {seconds:.1} s",
+        "sinks: {}, {}: {records} records, {repeats} repeats, {dead} dead letters, {peak_mb:.1} MiB, {seconds:.1} s",
         T::TITLE,
         fault.name()
     );

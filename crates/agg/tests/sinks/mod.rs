@@ -68,6 +68,11 @@ macro_rules! sinks {
             fn backlog_is_larger_than_the_memory() {
                 run::<Sink>(Fault::Backlog);
             }
+
+            #[test]
+            fn several_pollers_share_the_queues() {
+                run::<Sink>(Fault::Several);
+            }
         })*
 
         /// Returns the row of each sink.

@@ -37,14 +37,11 @@ fn guarantees(rows: &[Row]) -> String {
     );
     let mut notes = String::new();
     for row in rows {
-        let outcome = match row.guarantee {
-            Guarantee::Once => "once",
-            Guarantee::AtLeastOnce => "at least once",
-        };
+        let outcome = row.guarantee.name().to_lowercase();
         let cells: Vec<&str> = row
             .missing
             .iter()
-            .map(|why| why.map_or(outcome, |_| "–"))
+            .map(|why| why.map_or(&*outcome, |_| "–"))
             .collect();
         let (name, title, server) = (row.name, row.title, row.server);
         text += &format!(
@@ -95,5 +92,19 @@ fn page_shows_what_the_suite_checks() {
         let empty = cells[1..].iter().map(|cell| *cell == "–");
         let missing = row.missing.iter().map(Option::is_some);
         assert!(empty.eq(missing), "{line}");
+    }
+}
+
+#[test]
+fn page_of_each_sink_states_its_guarantee() {
+    for row in super::rows() {
+        let path = format!("docs/sinks/{}.md", row.name);
+        let page = std::fs::read_to_string(root().join(&path)).unwrap();
+        let heads = ["**Guarantee.** ", "## Guarantee\n\n"];
+        let found = heads.iter().find_map(|head| page.split_once(head));
+        let (_, stated) = found.unwrap_or_else(|| panic!("{path} states no guarantee"));
+        assert!(stated.starts_with(row.guarantee.name()), "{path}: {stated}");
+        let link = "](README.md#what-each-sink-guarantees)";
+        assert!(page.contains(link), "{path} has no link to the table");
     }
 }

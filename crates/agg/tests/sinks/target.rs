@@ -23,11 +23,14 @@ pub enum Fault {
     Conflict,
     /// Far more records are queued than the poller may have in flight, while the target does not answer.
     Backlog,
+    /// Three pollers drain the same queues. One after the other stops for longer than its leases, and continues with what
+    /// it had.
+    Several,
 }
 
 impl Fault {
     /// All faults, in the order of the table.
-    pub const ALL: [Fault; 8] = [
+    pub const ALL: [Fault; 9] = [
         Fault::Kill,
         Fault::Away,
         Fault::Slow,
@@ -36,6 +39,7 @@ impl Fault {
         Fault::Full,
         Fault::Conflict,
         Fault::Backlog,
+        Fault::Several,
     ];
 
     /// Returns the head of the fault's column.
@@ -49,6 +53,7 @@ impl Fault {
             Fault::Full => "full",
             Fault::Conflict => "schema conflict",
             Fault::Backlog => "backlog",
+            Fault::Several => "several pollers",
         }
     }
 }
@@ -58,6 +63,16 @@ impl Fault {
 pub enum Guarantee {
     Once,
     AtLeastOnce,
+}
+
+impl Guarantee {
+    /// Returns the words of the documentation, as at the beginning of a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::Once => "Once",
+            Guarantee::AtLeastOnce => "At least once",
+        }
+    }
 }
 
 /// A target of records with its sink.
@@ -101,6 +116,11 @@ pub trait Target: Sized {
 
     /// Returns the identity of each stored record, as often as it is stored.
     fn stored(&self) -> Vec<String>;
+
+    /// Returns whether a poller holds a lock on the target, for which others wait.
+    fn is_locked(&self) -> bool {
+        false
+    }
 
     /// Returns the proxy between the poller and the target, if there is a network between them.
     fn proxy(&self) -> Option<&Proxy>;

@@ -4,12 +4,11 @@ use crate::support::proxy::Proxy;
 use crate::support::{SYNCED_AOF, Server, records};
 
 use super::super::target::{Fault, Guarantee, Target, by_id};
+use super::route::Route;
 
 pub struct Aggregator {
     server: Server,
-    proxy: Proxy,
-    /// Of the target itself when it is to be down, so that it is the connection that fails.
-    port: u16,
+    route: Route,
 }
 
 /// The longest record that the target accepts: 32 times its `agg.max-item-size`.
@@ -26,23 +25,14 @@ impl Target for Aggregator {
             _ => "",
         };
         let server = Server::with_module(&SYNCED_AOF, settings)?;
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(Aggregator {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(Aggregator { server, route })
     }
 
     fn sink(&self) -> String {
         format!(
             "type = \"aggregator\"\nuri = \"redis://127.0.0.1:{}\"\nbatch-lines = 50\nbatch-bytes = \"4mb\"",
-            self.port
+            self.route.port
         )
     }
 
@@ -66,7 +56,7 @@ impl Target for Aggregator {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -75,6 +65,7 @@ impl Target for Aggregator {
                 self.server.stop();
                 "connection refused"
             }
+            Fault::Slow => "no answer within 5 s",
             Fault::Reject => "agg.max-item-size allows 1048576",
             Fault::Full => {
                 self.server.ask::<()>("CONFIG SET maxmemory 1");

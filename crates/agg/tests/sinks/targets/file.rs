@@ -89,6 +89,13 @@ impl Target for File {
             .collect()
     }
 
+    fn is_locked(&self) -> bool {
+        let Ok(open) = Open::open(self.path()) else {
+            return false;
+        };
+        flock(&open, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+
     fn proxy(&self) -> Option<&Proxy> {
         None
     }

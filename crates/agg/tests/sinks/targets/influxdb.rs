@@ -8,14 +8,14 @@ use crate::support::proxy::Proxy;
 
 use super::super::target::{Fault, Guarantee, Target, by_window};
 use super::prometheus::by_start;
+use super::route::Route;
 
 pub struct InfluxDb {
     server: influx::InfluxDb,
-    proxy: Proxy,
-    port: u16,
+    route: Route,
 }
 
-/// More series than the suite writes.
+/// The quota of series, of the fault alone: a backlog has more.
 const MAX_SERIES: usize = 5000;
 
 impl Target for InfluxDb {
@@ -25,28 +25,22 @@ impl Target for InfluxDb {
     const QUEUES: &'static [&'static str] = &["MIN"];
 
     fn start(fault: Fault) -> Option<InfluxDb> {
-        let limit = format!("max-series-per-database = {MAX_SERIES}");
+        let limit = match fault {
+            Fault::Full => format!("max-series-per-database = {MAX_SERIES}"),
+            _ => String::new(),
+        };
         let server = influx::InfluxDb::with_data_settings(&limit)?;
         if fault != Fault::Conflict {
             server.query("CREATE DATABASE grid");
         }
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(InfluxDb {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(InfluxDb { server, route })
     }
 
     fn sink(&self) -> String {
         format!(
             "type = \"influxdb\"\nurl = \"http://127.0.0.1:{}\"\ndatabase = \"grid\"\nbatch-lines = 50\ntimeout = \"3s\"",
-            self.port
+            self.route.port
         )
     }
 
@@ -69,7 +63,7 @@ impl Target for InfluxDb {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -78,6 +72,7 @@ impl Target for InfluxDb {
                 self.server.stop();
                 "no response"
             }
+            Fault::Slow => "nothing within 3s",
             Fault::Reject => {
                 self.server.write("poison avg=\"text\"");
                 "field type conflict"

@@ -71,6 +71,7 @@ impl Target for Kafka {
                 self.server.proxy.cut();
                 ""
             }
+            Fault::Slow => "no answer within 6s",
             Fault::Reject => "INVALID_RECORD",
             Fault::Conflict => "there is no topic",
             _ => "",

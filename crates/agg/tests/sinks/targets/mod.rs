@@ -1,6 +1,7 @@
-//! The targets of the suite, one file for each sink.
+//! The targets of the suite, one file for each sink, and what several of them share: `endpoint` and `route`.
 
 pub mod aggregator;
+mod endpoint;
 pub mod file;
 pub mod http;
 pub mod influxdb;
@@ -11,4 +12,5 @@ pub mod otlp;
 pub mod postgresql;
 pub mod prometheus;
 pub mod redis_stream;
+mod route;
 pub mod victoria_metrics;

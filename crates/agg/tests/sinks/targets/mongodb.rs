@@ -6,11 +6,11 @@ use crate::support::mongo;
 use crate::support::proxy::Proxy;
 
 use super::super::target::{Fault, Guarantee, Target};
+use super::route::Route;
 
 pub struct MongoDb {
     server: mongo::MongoDb,
-    proxy: Proxy,
-    port: u16,
+    route: Route,
 }
 
 /// OutOfDiskSpace.
@@ -32,17 +32,8 @@ impl Target for MongoDb {
 
     fn start(fault: Fault) -> Option<MongoDb> {
         let server = mongo::MongoDb::start()?;
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(MongoDb {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(MongoDb { server, route })
     }
 
     fn sink(&self) -> String {
@@ -50,7 +41,7 @@ impl Target for MongoDb {
         format!(
             "type = \"mongodb\"\nuri = \"mongodb://127.0.0.1:{}/?directConnection=true\"\ndatabase = \"grid\"\n\
              batch-lines = 100\ntimeout = \"5s\"",
-            self.port
+            self.route.port
         )
     }
 
@@ -65,7 +56,7 @@ impl Target for MongoDb {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -74,11 +65,12 @@ impl Target for MongoDb {
                 self.server.stop();
                 ""
             }
+            Fault::Slow => "no reply within 5s",
             Fault::Reject => {
                 let validator = doc! { "message": { "$ne": "poison" } };
                 self.server
                     .command(doc! { "create": "logs", "validator": validator });
-                "error 121"
+                "error 121: Document failed validation"
             }
             Fault::Full => {
                 self.server

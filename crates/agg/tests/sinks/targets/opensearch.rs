@@ -53,21 +53,22 @@ impl Target for OpenSearch {
                 self.0.proxy.cut();
                 ""
             }
+            Fault::Slow => "nothing within 5s",
             Fault::Reject => {
                 let message = json!({ "properties": { "message": { "type": "double" } } });
                 self.0.put("agg-logs", &json!({ "mappings": message }));
-                "mapper_parsing_exception"
+                "400 mapper_parsing_exception: failed to parse"
             }
             Fault::Full => {
                 self.block(true);
-                "cluster_block_exception"
+                "429 cluster_block_exception: "
             }
             Fault::Conflict => {
                 for index in INDEXES {
                     self.0.put(index, &json!({}));
                     self.0.post(&format!("{index}/_close"));
                 }
-                "index_closed_exception"
+                "400 index_closed_exception: "
             }
             _ => "",
         }

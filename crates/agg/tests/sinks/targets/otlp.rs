@@ -1,26 +1,15 @@
-//! A receiver of OTLP that keeps what it gets, as a stub: real receivers neither name the records that they have nor reject
-//! single ones on demand.
-
-use std::sync::{Arc, Mutex};
+//! A receiver of OTLP as a stub: real receivers neither name the records that they have nor reject single ones on demand.
 
 use serde_json::Value;
 
 use crate::support::proxy::Proxy;
-use crate::support::stub::{Answer, Request, Stub};
+use crate::support::stub::{Answer, Request};
 
 use super::super::target::{Fault, Guarantee, Target, by_id, by_window};
+use super::endpoint::Endpoint;
+use super::prometheus::by_start;
 
-pub struct Otlp {
-    inner: Arc<Mutex<Inner>>,
-    proxy: Proxy,
-    _stub: Stub,
-}
-
-#[derive(Default)]
-struct Inner {
-    stored: Vec<String>,
-    fault: Option<Fault>,
-}
+pub struct Otlp(Endpoint);
 
 const PROTOBUF: &str = "Content-Type: application/x-protobuf\r\n";
 
@@ -30,50 +19,35 @@ impl Target for Otlp {
     const GUARANTEE: Guarantee = Guarantee::AtLeastOnce;
 
     fn start(_: Fault) -> Option<Otlp> {
-        let inner = Arc::new(Mutex::new(Inner::default()));
-        let kept = inner.clone();
-        let stub = Stub::start(move |_, request| kept.lock().unwrap().answer(request));
-        let port = stub.url.rsplit(':').next().unwrap().parse().unwrap();
-        Some(Otlp {
-            inner,
-            proxy: Proxy::start(port),
-            _stub: stub,
-        })
+        let success = (200, PROTOBUF, String::new());
+        Some(Otlp(Endpoint::start(success, receive)))
     }
 
     fn sink(&self) -> String {
-        let port = self.proxy.port;
-        format!(
-            "type = \"otlp\"\nurl = \"http://127.0.0.1:{port}\"\nbatch-lines = 50\ntimeout = \"3s\""
-        )
+        let url = self.0.url();
+        format!("type = \"otlp\"\nurl = \"{url}\"\nbatch-lines = 50\ntimeout = \"3s\"")
     }
 
     fn key(record: &Value) -> String {
         match record["queue"].as_str() {
-            Some("MIN") => by_window(
-                record["node"].as_str().unwrap(),
-                record["metric"].as_str().unwrap(),
-                record["start"].as_i64().unwrap(),
-            ),
+            Some("MIN") => by_start(record),
             _ => by_id(record),
         }
     }
 
     fn stored(&self) -> Vec<String> {
-        self.inner.lock().unwrap().stored.clone()
+        self.0.stored()
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.0.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
-        self.inner.lock().unwrap().fault = Some(fault);
+        self.0.inflict(fault);
         match fault {
-            Fault::Away => {
-                self.proxy.cut();
-                "no response"
-            }
+            Fault::Away => "no response",
+            Fault::Slow => "nothing within 3s",
             Fault::Reject => "HTTP 400: broken",
             Fault::Full => "HTTP 429",
             Fault::Conflict => "HTTP 404",
@@ -82,27 +56,20 @@ impl Target for Otlp {
     }
 
     fn repair(&mut self, fault: Fault) {
-        self.inner.lock().unwrap().fault = None;
-        if fault == Fault::Away {
-            self.proxy.repair();
-        }
+        self.0.repair(fault);
     }
 }
 
-impl Inner {
-    fn answer(&mut self, request: &Request) -> Answer {
-        match self.fault {
-            Some(Fault::Full) => return (429, "Retry-After: 1\r\n", String::new()),
-            // An endpoint that is not there.
-            Some(Fault::Conflict) => return (404, "", "not found".into()),
-            Some(Fault::Reject) if request.body.contains("poison") => {
-                // A message of the type Status.
-                return (400, PROTOBUF, "\u{8}\u{3}\u{12}\u{6}broken".into());
-            }
-            _ => {}
+fn receive(fault: Option<Fault>, request: &Request) -> Result<Vec<String>, Answer> {
+    match fault {
+        Some(Fault::Full) => Err((429, "Retry-After: 1\r\n", String::new())),
+        // An endpoint that is not there.
+        Some(Fault::Conflict) => Err((404, "", "not found".into())),
+        Some(Fault::Reject) if request.body.contains("poison") => {
+            // A message of the type Status.
+            Err((400, PROTOBUF, "\u{8}\u{3}\u{12}\u{6}broken".into()))
         }
-        self.stored.extend(identities(&request.bytes));
-        (200, PROTOBUF, String::new())
+        _ => Ok(identities(&request.bytes)),
     }
 }
 

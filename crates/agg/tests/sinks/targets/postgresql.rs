@@ -4,11 +4,11 @@ use crate::support::postgres::{Postgres, uri};
 use crate::support::proxy::Proxy;
 
 use super::super::target::{Fault, Guarantee, Target};
+use super::route::Route;
 
 pub struct PostgreSql {
     server: Postgres,
-    proxy: Proxy,
-    port: u16,
+    route: Route,
 }
 
 const TABLES: [&str; 2] = ["logs", "statistics"];
@@ -37,23 +37,14 @@ impl Target for PostgreSql {
 
     fn start(fault: Fault) -> Option<PostgreSql> {
         let server = Postgres::start()?;
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(PostgreSql {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(PostgreSql { server, route })
     }
 
     fn sink(&self) -> String {
         format!(
             "type = \"postgresql\"\nuri = \"{}\"\nuser = \"poller\"\nbatch-lines = 100\ntimeout = \"5s\"",
-            uri(self.port)
+            uri(self.route.port)
         )
     }
 
@@ -78,7 +69,7 @@ impl Target for PostgreSql {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -87,9 +78,10 @@ impl Target for PostgreSql {
                 self.server.stop();
                 ""
             }
+            Fault::Slow => "no reply within",
             Fault::Reject => {
                 self.server.execute(CONSTRAINT);
-                "no_poison"
+                "violates check constraint \"no_poison\""
             }
             Fault::Full => {
                 self.server.execute(NO_SPACE);
@@ -98,7 +90,7 @@ impl Target for PostgreSql {
                         "CREATE TRIGGER no_space BEFORE INSERT ON {table} EXECUTE FUNCTION no_space()"
                     ));
                 }
-                "could not extend file"
+                "could not extend file (53100)"
             }
             Fault::Conflict => {
                 for table in TABLES {

@@ -9,11 +9,11 @@ use crate::support::proxy::Proxy;
 use crate::support::{err, past_hour};
 
 use super::super::target::{Fault, Guarantee, Target, by_window};
+use super::route::Route;
 
 pub struct Receiver {
     server: Prometheus,
-    proxy: Proxy,
-    port: u16,
+    route: Route,
 }
 
 /// The length of a window of MIN, milliseconds.
@@ -34,21 +34,12 @@ impl Target for Receiver {
             Fault::Reject => Prometheus::receiving("0s", &[])?,
             _ => Prometheus::receiving("1d", &[])?,
         };
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(Receiver {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(Receiver { server, route })
     }
 
     fn sink(&self) -> String {
-        sink(self.port)
+        sink(self.route.port)
     }
 
     fn key(record: &Value) -> String {
@@ -71,7 +62,7 @@ impl Target for Receiver {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -80,6 +71,7 @@ impl Target for Receiver {
                 self.server.stop();
                 ""
             }
+            Fault::Slow => "nothing within 3s",
             Fault::Reject => {
                 self.write_newer();
                 "HTTP 400: out of order sample"

@@ -5,12 +5,11 @@ use crate::support::{SYNCED_AOF, Server};
 use std::collections::HashMap;
 
 use super::super::target::{Fault, Guarantee, Target};
+use super::route::Route;
 
 pub struct RedisStream {
     server: Server,
-    proxy: Proxy,
-    /// Of the target itself when it is to be down, so that it is the connection that fails.
-    port: u16,
+    route: Route,
 }
 
 /// The least that the server allows for the length of a string.
@@ -27,23 +26,14 @@ impl Target for RedisStream {
             arguments.extend(["--proto-max-bulk-len", "1mb"]);
         }
         let server = Server::with(&arguments)?;
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
-        Some(RedisStream {
-            server,
-            proxy,
-            port,
-        })
+        let route = Route::to(server.port, fault);
+        Some(RedisStream { server, route })
     }
 
     fn sink(&self) -> String {
         format!(
             "type = \"redis-stream\"\nuri = \"redis://127.0.0.1:{}\"\nbatch-lines = 50\nbatch-bytes = \"4mb\"",
-            self.port
+            self.route.port
         )
     }
 
@@ -62,7 +52,7 @@ impl Target for RedisStream {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -71,6 +61,7 @@ impl Target for RedisStream {
                 self.server.stop();
                 "connection refused"
             }
+            Fault::Slow => "no answer within 5 s",
             Fault::Reject => "the server accepts 1048576 (proto-max-bulk-len)",
             Fault::Full => {
                 self.server.ask::<()>("CONFIG SET maxmemory 1");

@@ -12,12 +12,12 @@ use crate::support::victoria::Victoria;
 
 use super::super::target::{Fault, Guarantee, Target, by_window};
 use super::prometheus::{self, WINDOW, by_start};
+use super::route::Route;
 
 /// A database that a protocol writes to.
 pub struct VictoriaMetrics<P> {
     server: Victoria,
-    proxy: Proxy,
-    port: u16,
+    route: Route,
     protocol: PhantomData<P>,
 }
 
@@ -98,22 +98,16 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
 
     fn start(fault: Fault) -> Option<VictoriaMetrics<P>> {
         let server = Victoria::with(&[ONCE])?;
-        let proxy = Proxy::start(server.port);
-        let port = if fault == Fault::Away {
-            server.port
-        } else {
-            proxy.port
-        };
+        let route = Route::to(server.port, fault);
         Some(VictoriaMetrics {
             server,
-            proxy,
-            port,
+            route,
             protocol: PhantomData,
         })
     }
 
     fn sink(&self) -> String {
-        P::sink(self.port)
+        P::sink(self.route.port)
     }
 
     fn key(record: &Value) -> String {
@@ -133,7 +127,7 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
     }
 
     fn proxy(&self) -> Option<&Proxy> {
-        Some(&self.proxy)
+        Some(&self.route.proxy)
     }
 
     fn inflict(&mut self, fault: Fault) -> &'static str {
@@ -142,6 +136,7 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
                 self.server.stop();
                 "no response"
             }
+            Fault::Slow => "nothing within 3s",
             Fault::Full => {
                 self.server.stop();
                 self.server.start_again(&[ONCE, READ_ONLY]);
