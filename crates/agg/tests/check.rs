@@ -277,44 +277,73 @@ fn servers_of_ranges_clusters_and_sentinels_are_found() {
     );
 }
 
+/// The keys of a sink of each type that connects to a port. The tests of the examples check sinks whose targets are
+/// there.
+const UNREACHABLE: [(&str, &str); 10] = [
+    ("aggregator", "uri = \"redis://127.0.0.1:{port}\""),
+    (
+        "http",
+        "url = \"https://127.0.0.1:{port}/records?key=hunter2\"",
+    ),
+    (
+        "influxdb",
+        "url = \"http://127.0.0.1:{port}\"\ndatabase = \"grid\"\nuser = \"u\"\npassword-env = \"AGG_TEST_SECRET\"",
+    ),
+    (
+        "kafka",
+        "uri = \"kafka://127.0.0.1:{port}\"\nuser = \"u\"\npassword-env = \"AGG_TEST_SECRET\"",
+    ),
+    (
+        "mongodb",
+        "uri = \"mongodb://127.0.0.1:{port}\"\ndatabase = \"grid\"\nuser = \"u\"\npassword-env = \"AGG_TEST_SECRET\"",
+    ),
+    (
+        "opensearch",
+        "url = \"http://127.0.0.1:{port}\"\nuser = \"u\"\npassword-env = \"AGG_TEST_SECRET\"",
+    ),
+    (
+        "otlp",
+        "url = \"http://127.0.0.1:{port}\"\nheaders = { api-key-env = \"AGG_TEST_SECRET\" }",
+    ),
+    (
+        "postgresql",
+        "uri = \"postgresql://127.0.0.1:{port}/grid\"\nuser = \"u\"\npassword-env = \"AGG_TEST_SECRET\"",
+    ),
+    (
+        "prometheus",
+        "url = \"http://127.0.0.1:{port}/api/v1/write\"\ntoken-env = \"AGG_TEST_SECRET\"",
+    ),
+    ("redis-stream", "uri = \"redis://127.0.0.1:{port}\""),
+];
+
 #[test]
-fn sinks_that_cannot_be_reached_are_named() {
+fn sinks_of_all_types_that_cannot_be_reached_are_named() {
     let Some(server) = Server::start() else {
         return;
     };
-    let port = free_port();
-    let place = Place::new(&settings(
-        &server,
-        &format!(
-            r#"
-[[route]]
-queues = ["MIN", "LOG"]
-sinks = ["c-http", "d-stream"]
-[[route]]
-queues = ["MIN"]
-sinks = ["b-influx"]
-[sink.b-influx]
-type = "influxdb"
-url = "http://127.0.0.1:{port}"
-database = "grid"
-user = "u"
-password-env = "AGG_TEST_SECRET"
-[sink.c-http]
-type = "http"
-url = "https://127.0.0.1:{port}/records?key=hunter2"
-[sink.d-stream]
-type = "redis-stream"
-uri = "redis://127.0.0.1:{port}"
-"#
-        ),
-    ));
+    let types = UNREACHABLE.map(|(name, _)| name);
+    let mut all = crate::examples::types();
+    all.retain(|name| name != "file");
+    assert_eq!(all, types);
+    let mut text = format!("[[route]]\nqueues = [\"MIN\"]\nsinks = {types:?}\n");
+    for (name, keys) in UNREACHABLE {
+        text += &format!("[sink.{name}]\ntype = \"{name}\"\n{keys}\n");
+    }
+    let port = free_port().to_string();
+    let place = Place::new(&settings(&server, &text.replace("{port}", &port)));
     let (code, lines) = run(place
         .command("check")
         .env("AGG_TEST_SECRET", "hunter2")
         .args(["--connect"]));
-    assert_eq!((code, lines.len()), (Some(1), 4), "{lines:#?}");
-    for (line, name) in lines[1..].iter().zip(["b-influx", "c-http", "d-stream"]) {
+    assert_eq!(
+        (code, lines.len()),
+        (Some(1), 1 + types.len()),
+        "{lines:#?}"
+    );
+    for (line, name) in lines[1..].iter().zip(types) {
         assert!(line.starts_with(&format!("failed sink {name}: ")), "{line}");
+        // The reason, not the end of the time for the check.
+        assert!(!line.contains("no result within"), "{line}");
     }
     assert!(!lines.concat().contains("hunter2"), "{lines:#?}");
 }

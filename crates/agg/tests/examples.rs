@@ -20,7 +20,7 @@ fn folder() -> PathBuf {
 }
 
 /// Returns the types of the sinks that have an example.
-fn types() -> Vec<String> {
+pub fn types() -> Vec<String> {
     let files = std::fs::read_dir(folder()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut types: Vec<String> = names
