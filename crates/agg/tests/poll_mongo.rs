@@ -277,41 +277,6 @@ fn server_faults_lose_nothing_and_write_nothing_twice() {
 }
 
 #[test]
-fn unreachable_database_is_waited_for() {
-    let Some((server, mut mongo)) = parts() else {
-        return;
-    };
-    mongo.stop();
-    let place = place(&server, &mongo, "timeout = \"2s\"");
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let mut all = log(&server, &["n1", "n2"], 500, "x");
-    let mut away = || {
-        until("its absence is logged", || {
-            errors.find(|line| line.contains("sink db: ") && line.ends_with("retrying"))
-        })
-    };
-    // Nor could indexes be created.
-    away();
-    mongo.restart(&[], "");
-    until_empty(&server, &["n1", "n2"], "LOG");
-    mongo.stop();
-    all.extend(log(&server, &["n1", "n2"], 500, "x"));
-    away();
-    mongo.restart(&[], "");
-    until_empty(&server, &["n1", "n2"], "LOG");
-    let text = |document: &Document, field: &str| document.get_str(field).unwrap().to_owned();
-    let stored = mongo.find("logs", doc! {}).into_iter().map(|document| {
-        let id = document.get_i64("id").unwrap();
-        (text(&document, "node"), text(&document, "queue"), id)
-    });
-    let stored: Vec<_> = stored.collect();
-    assert_eq!(stored.len(), 2000);
-    assert_eq!(BTreeSet::from_iter(stored), all);
-    end(running);
-}
-
-#[test]
 fn two_pollers_with_one_killed_repeatedly_write_everything_once() {
     let Some((server, mongo)) = parts() else {
         return;

@@ -1,5 +1,5 @@
 //! `agg poll` with a collector of OpenTelemetry (rotel): what it reads from compressed requests, and that nothing is lost
-//! when the poller is killed, or the collector is down or its replies are lost.
+//! when the collector is down or its replies are lost. The suite of all sinks has a stub in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -280,30 +280,6 @@ fn assert_histogram(point: &Received, record: &Value) {
         let value: f64 = point.fields[field].parse().unwrap();
         assert_eq!(Some(value), record[name].as_f64(), "{name}");
     }
-}
-
-#[test]
-fn pollers_that_are_killed_lose_nothing() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let place = place(&source, &target, "batch-lines = 100");
-    let steady = place.start();
-    let mut all = BTreeSet::new();
-    for _ in 0..3 {
-        let mut killed = place.start();
-        all.extend(log(&source, &["n1", "n2"], 1000, "x"));
-        until("something is received", || {
-            (ids(&target.received()).len() * 2 > all.len()).then_some(())
-        });
-        killed.0.kill().unwrap();
-        killed.wait();
-    }
-    until_empty(&source, &["n1", "n2"], "LOG");
-    let found = until_received(&target, &all);
-    assert_eq!(BTreeSet::from_iter(found), all);
-    assert!(place.lines("dead").is_empty());
-    end(steady);
 }
 
 #[test]

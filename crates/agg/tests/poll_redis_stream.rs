@@ -1,24 +1,21 @@
-//! `agg poll` with a real server as the target of streams: what entries look like, that no record is added twice, and
-//! what happens while the server fails, is down, or does not accept a record. The source is another server.
+//! `agg poll` with a real server as the target of streams: what entries look like, what is remembered, and what happens
+//! while the server replies with errors. The suite of all sinks has the other faults. The source is another server.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use crate::support::certs::Certs;
 use crate::support::place::{
     Id, Place, end, id, left, log, names, settings, until_empty, until_retried, windows,
 };
-use crate::support::proxy::Proxy;
-use crate::support::{SYNCED_AOF, Server, err, free_port, of_queue, until};
+use crate::support::{Server, err, free_port, of_queue, until};
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
 type Entry = (String, HashMap<String, String>);
 
-/// Starts a source, and a target whose writes are on disk; `None` if a program is missing.
+/// Starts a source and a target; `None` if a program is missing.
 fn parts() -> Option<(Server, Server)> {
-    let arguments = [&SYNCED_AOF[..], &["--enable-debug-command", "yes"]].concat();
-    Some((Server::start()?, Server::with(&arguments)?))
+    Some((Server::start()?, Server::with(&[])?))
 }
 
 /// Returns a poller that drains all queues into the streams of a URL, with more keys of its sink.
@@ -96,96 +93,6 @@ fn records_of_all_queues_become_entries() {
     }
     assert!(place.lines("dead").is_empty());
     end(running);
-}
-
-#[test]
-fn reply_that_is_lost_repeats_no_entry() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let proxy = Proxy::start(target.port);
-    let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let place = place(&source, &url, "batch-lines = 300");
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let mut all = log(&source, &["n1"], 500, "x");
-    until_empty(&source, &["n1"], "LOG");
-    for _ in 0..3 {
-        proxy.lose_replies(true);
-        let before = ids(&target, "agg:log").len();
-        all.extend(log(&source, &["n1", "n2"], 1000, "x"));
-        until("the server stores", || {
-            (ids(&target, "agg:log").len() > before).then_some(())
-        });
-        proxy.cut();
-        proxy.lose_replies(false);
-        until_retried(&mut errors, "sink out: ");
-        proxy.repair();
-        until_empty(&source, &["n1", "n2"], "LOG");
-        assert_once(&target, &all);
-    }
-    assert!(place.lines("dead").is_empty());
-    end(running);
-}
-
-#[test]
-fn server_that_is_down_or_slow_is_waited_for() {
-    let Some((source, mut target)) = parts() else {
-        return;
-    };
-    let url = target.url();
-    target.stop();
-    let place = place(&source, &url, "");
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let mut all = log(&source, &["n1"], 500, "x");
-    until_retried(&mut errors, "connection refused");
-    target.restart();
-    until_empty(&source, &["n1"], "LOG");
-    // A restart with the data.
-    target.restart();
-    all.extend(log(&source, &["n1"], 500, "x"));
-    until_empty(&source, &["n1"], "LOG");
-    // A server that is stuck executes the commands when their client is gone.
-    let mut stuck = target.connection();
-    let sleeper = std::thread::spawn(move || {
-        redis::cmd("DEBUG")
-            .arg("SLEEP")
-            .arg("7")
-            .query::<()>(&mut stuck)
-            .unwrap();
-    });
-    std::thread::sleep(Duration::from_millis(200));
-    all.extend(log(&source, &["n1"], 500, "x"));
-    until_retried(&mut errors, "no answer within 5 s");
-    sleeper.join().unwrap();
-    until_empty(&source, &["n1"], "LOG");
-    assert_once(&target, &all);
-    assert!(place.lines("dead").is_empty());
-    end(running);
-}
-
-#[test]
-fn pollers_that_are_killed_add_everything_once() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let place = place(&source, &target.url(), "batch-lines = 100");
-    let steady = place.start();
-    let mut all = BTreeSet::new();
-    for _ in 0..4 {
-        // Killed with leased records, which are redelivered when the lease expires.
-        let mut killed = place.start();
-        all.extend(log(&source, &["n1", "n2"], 1000, "x"));
-        until("something is written", || {
-            (target.ask::<usize>("XLEN agg:log") * 2 > all.len()).then_some(())
-        });
-        killed.0.kill().unwrap();
-        killed.wait();
-    }
-    until_empty(&source, &["n1", "n2"], "LOG");
-    assert_once(&target, &all);
-    end(steady);
 }
 
 #[test]
@@ -282,43 +189,6 @@ fn errors_of_the_server_are_retried_with_their_reason() {
         assert_once(&target, &all);
     }
     assert!(place.lines("dead").is_empty());
-    end(running);
-}
-
-#[test]
-fn record_that_is_too_large_becomes_the_only_dead_letter() {
-    let Some(source) = Server::with_settings("max-item-size 4mb") else {
-        return;
-    };
-    let Some(target) = Server::with(&["--proto-max-bulk-len", "1mb"]) else {
-        return;
-    };
-    for key in ["a", "large", "b"] {
-        let json = match key {
-            "large" => format!("\"{}\"", "x".repeat(2 << 20)),
-            _ => "1".into(),
-        };
-        source.send::<redis::Value>(&[
-            b"AGG.REALITY",
-            b"n1",
-            key.as_bytes(),
-            b"m",
-            json.as_bytes(),
-        ]);
-    }
-    let place = place(&source, &target.url(), "batch-bytes = \"8mb\"");
-    let running = place.start();
-    until_empty(&source, &["n1"], "REALITY");
-    let entries = entries(&target, "agg:reality");
-    let keys: Vec<String> = entries
-        .iter()
-        .map(|(_, entry)| serde_json::from_str::<serde_json::Value>(&entry["record"]).unwrap())
-        .map(|record| record["key"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(keys, ["a", "b"]);
-    let dead = place.lines("dead");
-    assert_eq!(dead.len(), 1);
-    assert!(dead[0].contains("the server accepts 1048576 (proto-max-bulk-len)"));
     end(running);
 }
 

@@ -117,36 +117,3 @@ fn older_state_never_replaces_a_newer_one() {
     assert!(place.lines("dead").is_empty());
     end(running);
 }
-
-#[test]
-fn only_documents_that_the_server_rejects_become_dead_letters() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let mappings = json!({ "mappings": { "properties": { "message": { "type": "integer" } } } });
-    target.put("agg-logs", &mappings);
-    let place = place(&source, &target.url(), "");
-    let running = place.start();
-    for n in 0..100 {
-        let text = if n % 25 == 3 {
-            "no write index".into()
-        } else {
-            n.to_string()
-        };
-        source.send::<i64>(&[b"AGG.LOG", b"n1", text.as_bytes()]);
-    }
-    until_empty(&source, &["n1"], "LOG");
-    assert_eq!(target.all("agg-logs").len(), 96);
-    let dead = place.lines("dead");
-    assert_eq!(dead.len(), 4);
-    for line in dead {
-        let letter: Value = serde_json::from_str(&line).unwrap();
-        let reason = letter["reason"].as_str().unwrap();
-        assert!(
-            reason.starts_with("400 mapper_parsing_exception: failed to parse"),
-            "{reason}"
-        );
-        assert_eq!(letter["record"]["message"], "no write index");
-    }
-    end(running);
-}

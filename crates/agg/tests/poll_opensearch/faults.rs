@@ -1,4 +1,5 @@
-//! A server that is down, slow or busy, loses replies, blocks an index or limits requests: all is stored, once.
+//! A server that is down, slow or busy, loses replies of daily indexes, or limits requests: all is stored, once. The suite of
+//! all sinks has the other faults.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -9,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::support::place::{end, log, until_empty, until_retried};
 use crate::support::stub::{Request, Stub};
-use crate::support::{Running, Server, of_queue, until};
+use crate::support::{Running, Server, until};
 
 use super::{assert_once, ids, parts, place};
 
 #[test]
-fn response_that_is_lost_repeats_no_document() {
+fn response_that_is_lost_repeats_no_document_of_a_daily_index() {
     let Some((source, target)) = parts() else {
         return;
     };
@@ -72,28 +73,6 @@ fn server_that_is_down_is_waited_for_and_gets_its_templates_again() {
     assert_eq!(message, &json!({ "type": "text" }));
     assert!(place.lines("dead").is_empty());
     end(running);
-}
-
-#[test]
-fn pollers_that_are_killed_store_everything_once() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let place = place(&source, &target.url(), "batch-lines = 100");
-    let steady = place.start();
-    let mut all = BTreeSet::new();
-    for _ in 0..4 {
-        let mut killed = place.start();
-        all.extend(log(&source, &["n1", "n2"], 1000, "x"));
-        until("something is written", || {
-            (target.all("agg-logs").len() * 2 > all.len()).then_some(())
-        });
-        killed.0.kill().unwrap();
-        killed.wait();
-    }
-    until_empty(&source, &["n1", "n2"], "LOG");
-    assert_once(&target, &all);
-    end(steady);
 }
 
 /// The server is a stub: a real one is busy at no wish.
@@ -228,32 +207,5 @@ fn batch_that_is_too_large_is_halved_down_to_the_record() {
     let letter: Value = serde_json::from_str(&dead[0]).unwrap();
     assert_eq!(letter["reason"], "HTTP 413: Request size exceeded");
     assert_eq!(letter["record"]["message"], *huge);
-    end(running);
-}
-
-#[test]
-fn blocked_and_closed_index_are_waited_for() {
-    let Some((source, target)) = parts() else {
-        return;
-    };
-    let place = place(&source, &target.url(), "");
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let mut all = log(&source, &["n1"], 500, "x");
-    until_empty(&source, &["n1"], "LOG");
-    let block = |on: bool| target.put("agg-logs/_settings", &json!({ "index.blocks.write": on }));
-    block(true);
-    all.extend(log(&source, &["n1"], 500, "x"));
-    until_retried(&mut errors, "sink db: 403 cluster_block_exception: ");
-    assert_eq!(of_queue(&source, "n1", "LOG", "length"), 500);
-    block(false);
-    until_empty(&source, &["n1"], "LOG");
-    target.post("agg-logs/_close");
-    all.extend(log(&source, &["n1"], 500, "x"));
-    until_retried(&mut errors, "sink db: 400 index_closed_exception: ");
-    target.post("agg-logs/_open");
-    until_empty(&source, &["n1"], "LOG");
-    assert_once(&target, &all);
-    assert!(place.lines("dead").is_empty());
     end(running);
 }

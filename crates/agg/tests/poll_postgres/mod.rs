@@ -1,5 +1,5 @@
-//! `agg poll` with a real PostgreSQL: what rows look like, that nothing is stored twice and no newer record is overwritten,
-//! and what happens while the server fails, is down, or rejects a row.
+//! `agg poll` with a real PostgreSQL: what rows look like, that no newer record is overwritten, and what happens when the
+//! server replies with errors or rejects a row. The suite of all sinks has the other faults.
 
 mod faults;
 mod page;
@@ -12,10 +12,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::place::{
-    Id, Place, end, left, log, names, settings, until_empty, until_retried, windows,
+    Id, Place, end, left, names, settings, until_empty, until_retried, windows,
 };
-use crate::support::postgres::{Postgres, uri};
-use crate::support::proxy::Proxy;
+use crate::support::postgres::Postgres;
 use crate::support::{Server, ask, err, past_hour, until};
 
 const QUEUES: &str = "queues = [\"MIN\", \"HOUR\", \"LOG\", \"ERROR\", \"REALITY\"]";
@@ -214,82 +213,6 @@ fn repeated_record_is_one_row_and_the_newest_state_wins() {
         postgres.rows("SELECT id, message FROM logs"),
         [json!({"id": 5, "message": "a"})]
     );
-}
-
-#[test]
-fn reply_that_is_lost_repeats_no_row() {
-    let Some((server, postgres)) = parts() else {
-        return;
-    };
-    let proxy = Proxy::start(postgres.port);
-    let place = place(
-        &server,
-        &uri(proxy.port),
-        "timeout = \"2s\"\nbatch-lines = 300",
-    );
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let mut all = log(&server, &["n1"], 500, "x");
-    until_empty(&server, &["n1"], "LOG");
-    let count = || {
-        postgres.rows("SELECT count(*) FROM logs")[0]["count"]
-            .as_u64()
-            .unwrap()
-    };
-    for _ in 0..3 {
-        proxy.lose_replies(true);
-        let before = count();
-        all.extend(log(&server, &["n1", "n2"], 1000, "x"));
-        until("the server stores", || (count() > before).then_some(()));
-        proxy.cut();
-        proxy.lose_replies(false);
-        until_retried(&mut errors, "sink db: ");
-        proxy.repair();
-        until_empty(&server, &["n1", "n2"], "LOG");
-        assert_once(&postgres, &all);
-    }
-    assert!(place.lines("dead").is_empty());
-    end(running);
-}
-
-#[test]
-fn pollers_that_are_killed_and_a_server_that_crashes_lose_and_repeat_nothing() {
-    let Some((server, mut postgres)) = parts() else {
-        return;
-    };
-    let uri = postgres.uri();
-    postgres.stop();
-    let place = place(&server, &uri, "batch-lines = 100");
-    let mut steady = place.start();
-    let mut errors = steady.errors();
-    let mut all = log(&server, &["n1"], 500, "x");
-    until_retried(&mut errors, "sink db: ");
-    postgres.restart();
-    until_empty(&server, &["n1"], "LOG");
-    for round in 0..4 {
-        // Killed with leased records, which are redelivered when the lease expires. Both pollers create and write the same
-        // tables.
-        let mut killed = place.start();
-        all.extend(log(&server, &["n1", "n2"], 1000, "x"));
-        until("something is written", || {
-            let rows = postgres.rows("SELECT count(*) FROM logs");
-            (rows[0]["count"].as_u64().unwrap() as usize * 2 > all.len()).then_some(())
-        });
-        if round % 2 == 1 {
-            postgres.stop();
-            postgres.restart();
-        } else {
-            postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'poller'",
-            );
-        }
-        killed.0.kill().unwrap();
-        killed.wait();
-    }
-    until_empty(&server, &["n1", "n2"], "LOG");
-    assert_once(&postgres, &all);
-    assert!(place.lines("dead").is_empty());
-    end(steady);
 }
 
 #[test]

@@ -3,36 +3,8 @@
 use serde_json::json;
 
 use crate::support::err;
-use crate::support::place::{end, until_empty};
 
 use super::{load, parts, place};
-
-#[test]
-fn rows_that_a_constraint_rejects_are_the_only_dead_letters() {
-    let Some((server, postgres)) = parts() else {
-        return;
-    };
-    let place = place(&server, &postgres.uri(), "");
-    let running = place.start();
-    let _: i64 = server.ask("AGG.LOG n1 first");
-    until_empty(&server, &["n1"], "LOG");
-    postgres.execute("ALTER TABLE logs ADD CONSTRAINT polite CHECK (message <> 'rude')");
-    for n in 0..100 {
-        let message = if n % 40 == 7 { "rude" } else { "good" };
-        let _: i64 = server.ask(&format!("AGG.LOG n1 {message}"));
-    }
-    until_empty(&server, &["n1"], "LOG");
-    let good = postgres.rows("SELECT count(*) FROM logs WHERE message = 'good'");
-    assert_eq!(good, [json!({"count": 97})]);
-    let dead = place.lines("dead");
-    assert_eq!(dead.len(), 3);
-    assert!(
-        dead.iter()
-            .all(|line| line.contains("violates check constraint") && line.contains("(23514)")),
-        "{dead:?}"
-    );
-    end(running);
-}
 
 #[test]
 fn row_that_a_unique_index_of_the_user_rejects_is_no_repeated_record() {

@@ -104,14 +104,6 @@ impl Kafka {
         self.wait_for_answer();
     }
 
-    /// Stops it without an end, as a machine that hangs, or resumes it.
-    pub fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(status.success());
-    }
-
     fn wait_for_answer(&mut self) {
         until("tansu answers", || {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -129,14 +129,6 @@ impl Prometheus {
         self.disk.as_ref().unwrap()
     }
 
-    /// Stops it without an end, as a machine that hangs, or resumes it.
-    pub fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(status.success());
-    }
-
     pub fn write_url(&self) -> String {
         format!("http://127.0.0.1:{}/api/v1/write", self.port)
     }
