@@ -57,7 +57,7 @@ impl DataType for StoredNode {
                 return None;
             }
         };
-        let is_registered = copy.register(db, name);
+        let is_registered = copy.register(|| db, name);
         let fits = !is_limited || is_registered && accounting::used() <= limit;
         fits.then_some(copy)
     }
@@ -117,7 +117,7 @@ fn load(input: &mut LoadInput<'_>) -> Result<Box<StoredNode>, String> {
     transaction::observe_id(node.last_id(), now);
     let stored = StoredNode::new(node, bytes_before);
     let (db, name) = input.key();
-    let is_registered = name.is_empty() || stored.register(db, name);
+    let is_registered = name.is_empty() || stored.register(|| db, name);
     if is_limited && (!is_registered || accounting::used() > limit) {
         return Err(too_large());
     }

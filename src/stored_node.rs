@@ -78,9 +78,9 @@ impl StoredNode {
 
     /// Registers the node under its name, if it is not. Returns false if the name does not fit below the memory limit.
     #[inline]
-    pub fn register(&self, db: i32, name: &[u8]) -> bool {
+    pub fn register(&self, db: impl FnOnce() -> i32, name: &[u8]) -> bool {
         self.is_registered.load(Relaxed) || {
-            let is_registered = key_registry::insert(db, name);
+            let is_registered = key_registry::insert(db(), name);
             self.is_registered.store(is_registered, Relaxed);
             is_registered
         }
@@ -137,10 +137,15 @@ impl StoredNode {
     fn measure(&mut self, bytes_before: i64) {
         self.bytes += main_thread_bytes() - bytes_before;
         if self.node.differs(&self.published) {
-            let now = self.node.contents();
-            totals::update(&self.published, &now);
-            self.published = now;
+            self.publish();
         }
+    }
+
+    #[inline(never)]
+    fn publish(&mut self) {
+        let now = self.node.contents();
+        totals::update(&self.published, &now);
+        self.published = now;
     }
 }
 

@@ -116,11 +116,24 @@ pub fn try_change<R, E>(
     pressure: Option<u64>,
     f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> Result<R, E>,
 ) -> Option<Result<R, E>> {
-    let mono_ms = env.now.mono_ms;
-    stored.register(ctx.db(), name.bytes());
-    stored.take_ownership(mono_ms);
     let limit = accounting::tighter_limit(stored.usage(), pressure.unwrap_or(0), &env.settings);
-    with_context(env, name, pressure.is_some(), limit, |exec| {
+    change_within(ctx, name, stored, env, (limit, pressure.is_some()), f)
+}
+
+/// Does the same within a limit that is known; `has_pressure`: memory does not suffice for the change.
+#[inline(always)]
+pub fn change_within<R, E>(
+    ctx: Ctx<'_>,
+    name: &KeyName<'_>,
+    stored: &mut StoredNode,
+    env: &Env,
+    (limit, has_pressure): (Memory, bool),
+    f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> Result<R, E>,
+) -> Option<Result<R, E>> {
+    let mono_ms = env.now.mono_ms;
+    stored.register(|| ctx.db(), name.bytes());
+    stored.take_ownership(mono_ms);
+    with_context(env, name, has_pressure, limit, |exec| {
         stored.change(mono_ms, |node| {
             let result = f(node, exec);
             match exec.effects.propagation() {
@@ -153,7 +166,7 @@ impl PendingNode {
         drop(self.payload);
         if let Content::Value(stored) = key.content::<StoredNode>() {
             stored.set_allocated_since(self.bytes_before);
-            stored.register(ctx.db(), name.bytes());
+            stored.register(|| ctx.db(), name.bytes());
         }
     }
 }
@@ -183,6 +196,7 @@ pub fn create<R>(
     })
 }
 
+#[inline(always)]
 fn with_context<R>(
     env: &Env,
     name: &KeyName<'_>,

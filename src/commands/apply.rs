@@ -90,7 +90,7 @@ fn apply_to(
     let max_id = replication::max_id(source.replay_client != 0, env.now);
     stored.replay_client = source.replay_client;
     stored.is_imported |= source.is_imported;
-    stored.register(call.ctx.db(), call.key.bytes());
+    stored.register(|| call.ctx.db(), call.key.bytes());
     transaction::with_counters(|counters| {
         stored.change(mono_ms, |node| {
             node.apply(payload, mono_ms, max_id, counters)
@@ -116,7 +116,7 @@ fn create(
         let mut stored = StoredNode::new(node, bytes_before);
         stored.replay_client = source.replay_client;
         stored.is_imported = source.is_imported;
-        stored.register(call.ctx.db(), call.key.bytes());
+        stored.register(|| call.ctx.db(), call.key.bytes());
         key.set(stored);
         last_id
     }))

@@ -9,12 +9,14 @@ use crate::reply::{Answer, INTERNAL, RecordedReply, Replier, WRONG_TYPE};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, config, info};
-use aggregator_core::{Command, CommandError, Now, Request, Settings};
+use aggregator_core::{Command, CommandError, Memory, Now, Request, Settings};
 
 /// The error for a node between the first and the last AGG.APPLY of a saved one.
 const UNFINISHED: &str = "ERR the node is being restored by AGG.APPLY: retry when the restore is complete, or DEL the node";
 
 /// Replies with an error of arguments or memory, and counts it, in the node too if it exists.
+#[cold]
+#[inline(never)]
 pub fn reject(call: &Call<'_>, error: &CommandError) {
     transaction::with_counters(|counters| counters.reject(error.reason));
     if let Some(mut key) = call.ctx.open(&call.key, Mode::ReadUntracked)
@@ -52,8 +54,15 @@ pub fn read(command: Command, call: &Call<'_>) {
     }
 }
 
-/// Runs a command that changes a node. One that reports creates the node if it does not exist.
+/// Runs a command that changes a node.
 pub fn write(command: Command, call: &Call<'_>) {
+    write_inlined(command, call);
+}
+
+/// Does the same as [`write`], in a function of each command that reports; see [`Request::parse`]. One that reports
+/// creates the node if it does not exist.
+#[inline(always)]
+fn write_inlined(command: Command, call: &Call<'_>) {
     let env = transaction::command_env();
     let request = match Request::parse(command, call.args, &env.settings, env.now) {
         Ok(request) => request,
@@ -72,69 +81,97 @@ pub fn write(command: Command, call: &Call<'_>) {
             return request.run_missing(&mut Replier(call.ctx));
         }
         // The core checks the limits, and accepts what fits.
-        Content::Empty if !command.may_evict() => return create(&request, &mut key, &env, call),
+        Content::Empty if !command.may_evict() => {
+            return create(&boxed(request, &transient), &mut key, &env, call);
+        }
         Content::Value(stored) if !command.may_evict() => {
-            return change(&request, stored, &env, None, call);
+            let limit = accounting::tighter_limit(stored.usage(), 0, &env.settings);
+            return change(&request, stored, &env, (limit, false), call);
         }
         Content::Empty => match check_cost(&request, None, &env.settings, &transient) {
-            Ok(()) => return create(&request, &mut key, &env, call),
+            Ok(_) => return create(&boxed(request, &transient), &mut key, &env, call),
             Err(cost) => cost,
         },
         Content::Value(stored) => {
             match check_cost(&request, Some(stored), &env.settings, &transient) {
-                Ok(()) => return change(&request, stored, &env, None, call),
+                Ok(limit) => return change(&request, stored, &env, (limit, false), call),
                 Err(cost) => cost,
             }
         }
     };
     // Eviction opens keys, perhaps this one.
     drop(key);
+    evict_and_write(command, &boxed(request, &transient), cost, &env, call);
+}
+
+/// Moves a request to where functions that are rarely called may refer to it. A reference to the variable itself would
+/// keep the compiler from holding it in registers.
+#[inline(always)]
+fn boxed<'a>(request: Request<'a>, transient: &TransientMemory) -> Box<Request<'a>> {
+    let request = Box::new(request);
+    transient.update();
+    request
+}
+
+/// Evicts records for a request that costs more than is available, and runs it.
+#[cold]
+#[inline(never)]
+fn evict_and_write(command: Command, request: &Request<'_>, cost: u64, env: &Env, call: &Call<'_>) {
     let location = (call.ctx.db(), call.key.bytes().to_vec());
-    let fits = eviction::evict(call.ctx, Some(&location), cost, &env);
+    let fits = eviction::evict(call.ctx, Some(&location), cost, env);
     let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    match key.content::<StoredNode>() {
-        Content::Value(stored) => {
-            let pressure = (!fits).then_some(cost);
-            change(&request, stored, &env, pressure, call);
-        }
+    let stored = match key.content::<StoredNode>() {
+        Content::Value(stored) => stored,
         _ if !fits => {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
-            reject(call, &CommandError::memory(command.name(), &limit));
+            return reject(call, &CommandError::memory(command.name(), &limit));
         }
-        _ => create(&request, &mut key, &env, call),
-    }
+        _ => return create(request, &mut key, env, call),
+    };
+    let requested = if fits { 0 } else { cost };
+    let limit = accounting::tighter_limit(stored.usage(), requested, &env.settings);
+    change(request, stored, env, (limit, !fits), call);
 }
 
 /// Checks whether a request fits below the memory limits: by a quick upper bound of its cost, then by a close one.
+/// Returns the limit that leaves less.
 ///
 /// # Errors
 /// The close bound, if the request does not fit.
+#[inline(always)]
 fn check_cost(
     request: &Request<'_>,
     stored: Option<&StoredNode>,
     settings: &Settings,
     transient: &TransientMemory,
-) -> Result<(), u64> {
+) -> Result<Memory, u64> {
     let usage = stored.map_or(NodeUsage::default(), StoredNode::usage);
-    let fits = |cost| accounting::fits_node(cost, usage, settings);
-    let cost = |closely| request.cost(stored.map(|stored| &stored.node), closely, settings);
-    if fits(cost(false)) {
-        return Ok(());
+    let node = stored.map(|stored| &stored.node);
+    let check = |cost: u64| {
+        let limit = accounting::tighter_limit(usage, cost, settings);
+        let granted = Memory {
+            requested: 0,
+            ..limit
+        };
+        (cost == 0 || limit.excess() == 0).then_some(granted)
+    };
+    if let Some(limit) = check(request.cost(node, false, settings)) {
+        return Ok(limit);
     }
-    let cost = cost(true);
+    let cost = request.cost(node, true, settings);
     transient.update();
-    if fits(cost) { Ok(()) } else { Err(cost) }
+    check(cost).ok_or(cost)
 }
 
-/// Runs a request on a node that exists. `pressure` is its cost, if memory does not suffice for it.
-#[inline]
+/// Runs a request on a node that exists. `limit`: see [`transaction::change_within`].
+#[inline(always)]
 fn change(
     request: &Request<'_>,
     stored: &mut StoredNode,
     env: &Env,
-    pressure: Option<u64>,
+    limit: (Memory, bool),
     call: &Call<'_>,
 ) {
     if let Some(wait) = request.block()
@@ -145,10 +182,10 @@ fn change(
     }
     let mut reply = Replier(call.ctx);
     let (ctx, name) = (call.ctx, call.key.bytes());
-    let ran = transaction::try_change(ctx, &call.key, stored, env, pressure, |node, exec| {
+    let ran = transaction::change_within(ctx, &call.key, stored, env, limit, |node, exec| {
         request.run(name, node, exec, &mut reply)
     });
-    if pressure.is_some() {
+    if limit.1 {
         eviction::enforce_limit(ctx, &call.key, stored, env);
     }
     match ran {
@@ -156,12 +193,19 @@ fn change(
             blocking::node_changed(ctx, &call.key, &mut stored.node, env.now);
         }
         Some(Ok(_)) => {}
-        Some(Err(error)) => call.ctx.reply_error(&error.to_string()),
+        Some(Err(error)) => reply_error(call, &error),
         None => call.ctx.reply_error(INTERNAL),
     }
 }
 
-/// Runs a request on a node that does not exist.
+#[cold]
+#[inline(never)]
+fn reply_error(call: &Call<'_>, error: &CommandError) {
+    call.ctx.reply_error(&error.to_string());
+}
+
+/// Runs a command on a node that does not exist.
+#[inline(never)]
 fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) {
     let mut reply = Replier(call.ctx);
     let created = transaction::create(&call.key, env, |node, exec| {
@@ -182,14 +226,17 @@ fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) 
 }
 
 /// Runs a command that reports, and that another server may have accepted already.
+#[inline(always)]
 pub fn report(command: Command, call: &Call<'_>) {
     if !(replication::may_be_replicated() && replay(command, call)) {
-        write(command, call);
+        write_inlined(command, call);
     }
 }
 
 /// Replays a command that was accepted elsewhere. Returns false if it was not, or if a client replays a file and the
 /// command exceeds the limits of this server; then it runs like any other.
+#[cold]
+#[inline(never)]
 fn replay(command: Command, call: &Call<'_>) -> bool {
     let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {
         return false;
@@ -236,7 +283,7 @@ fn may_replay(request: &Request<'_>, stored: &StoredNode, settings: &Settings) -
 }
 
 fn replay_on(request: &Request<'_>, stored: &mut StoredNode, mono_ms: u64, call: &Call<'_>) {
-    stored.register(call.ctx.db(), call.key.bytes());
+    stored.register(|| call.ctx.db(), call.key.bytes());
     let done = transaction::with_counters(|counters| {
         stored.change(mono_ms, |node| {
             request.replay(node, mono_ms, counters);

@@ -58,6 +58,7 @@ pub fn is_main_thread() -> bool {
 }
 
 /// Returns the bytes that the module has allocated, as `used_memory` counts them.
+#[inline]
 pub fn used_bytes() -> u64 {
     u64::try_from(MAIN_THREAD_BYTES.load(Relaxed) + OTHER_THREADS_BYTES.load(Relaxed)).unwrap_or(0)
 }

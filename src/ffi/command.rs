@@ -17,7 +17,7 @@ use std::ptr;
 pub struct Call<'a> {
     /// Its context.
     pub ctx: Ctx<'a>,
-    /// The bytes of its name and arguments.
+    /// The bytes of its arguments, which begin with the second; the first, its name, is empty.
     pub args: &'a [&'a [u8]],
     /// Name and arguments as strings of the server.
     pub argv: ArgVector<'a>,
@@ -64,7 +64,8 @@ unsafe extern "C" fn run<F: Fn(&Call<'_>) + Copy + 'static>(
             return true;
         }
         let bytes_before = alloc::main_thread_bytes();
-        argv.with_bytes(|args| {
+        // The name of the command is known.
+        argv.with_bytes(1, |args| {
             handler(&Call {
                 ctx,
                 args,

@@ -26,7 +26,7 @@ impl<T> MainThread<T> {
     }
 
     /// Calls `f` with the content. Returns `None` on any other thread, and while the content is borrowed already.
-    #[inline]
+    #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         if !is_main_thread() || self.is_borrowed.get() {
             return None;

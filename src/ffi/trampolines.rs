@@ -76,7 +76,7 @@ pub unsafe fn on_load<H: Hooks>(
         std::panic::set_hook(Box::new(|panic| {
             Ctx::none().log(Level::Warning, &format!("agg: internal error: {panic}"));
         }));
-        match argv.with_bytes(|args| H::load(ctx, args)) {
+        match argv.with_bytes(0, |args| H::load(ctx, args)) {
             Ok(()) => raw::REDISMODULE_OK,
             Err(why) => {
                 ctx.log(Level::Warning, &format!("agg: {why}"));

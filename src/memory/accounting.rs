@@ -26,6 +26,7 @@ pub struct TransientMemory {
 impl TransientMemory {
     /// Starts with what was allocated since the command began. `bytes_before` is [`alloc::main_thread_bytes`] at that
     /// time.
+    #[inline]
     pub fn since(bytes_before: i64) -> TransientMemory {
         let transient = TransientMemory { bytes_before };
         transient.update();
@@ -33,6 +34,7 @@ impl TransientMemory {
     }
 
     /// Includes what was allocated meanwhile. To be called only before the command has changed anything.
+    #[inline]
     pub fn update(&self) {
         let bytes = alloc::main_thread_bytes() - self.bytes_before;
         TRANSIENT.store(u64::try_from(bytes).unwrap_or(0), Relaxed);
@@ -40,6 +42,7 @@ impl TransientMemory {
 }
 
 impl Drop for TransientMemory {
+    #[inline]
     fn drop(&mut self) {
         TRANSIENT.store(0, Relaxed);
     }
@@ -65,6 +68,7 @@ pub fn used() -> u64 {
 
 /// Returns what must stay free below `agg.max-memory`: for what commands allocate and free again, and for what existing
 /// metrics may come to use.
+#[inline]
 fn server_reserve(settings: &Settings) -> u64 {
     let slack = (settings.max_memory / 64).clamp(MIN_STEP, MAX_SLACK);
     let metrics = totals::metrics() * METRIC_RESERVE + totals::hist_metrics() * HIST_RESERVE;
@@ -72,6 +76,7 @@ fn server_reserve(settings: &Settings) -> u64 {
 }
 
 /// Returns the server's limit and its use, for a change that may cost `requested` bytes.
+#[inline]
 pub fn server_memory(requested: u64, settings: &Settings) -> Memory {
     Memory {
         limit: MemoryLimit::Server,
@@ -84,6 +89,7 @@ pub fn server_memory(requested: u64, settings: &Settings) -> Memory {
 
 /// Returns the limit of a node and its use, for a change that may cost `requested` bytes; `None` if nodes have no
 /// limit.
+#[inline]
 pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Option<Memory> {
     (settings.max_node_memory != 0).then(|| Memory {
         limit: MemoryLimit::Node,
@@ -95,14 +101,22 @@ pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Opti
 }
 
 /// Returns the limit that leaves less for a change of a node that may cost `requested` bytes. A new node has the
-/// default usage.
+/// default usage. The change fits below both limits if it fits below this one.
 #[inline]
 pub fn tighter_limit(node: NodeUsage, requested: u64, settings: &Settings) -> Memory {
     let server = server_memory(requested, settings);
-    let left = |m: &Memory| m.max as i128 - i128::from(m.used) - i128::from(m.reserved);
     match node_memory(node, requested, settings) {
-        Some(node) if left(&node) < left(&server) => node,
-        _ => server,
+        Some(node) => tighter(node, server),
+        None => server,
+    }
+}
+
+fn tighter(node: Memory, server: Memory) -> Memory {
+    let left = |m: &Memory| m.max as i128 - i128::from(m.used) - i128::from(m.reserved);
+    if left(&node) < left(&server) {
+        node
+    } else {
+        server
     }
 }
 

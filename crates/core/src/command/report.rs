@@ -18,7 +18,11 @@ use std::ops::Deref;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Returns a free text, cut where it is longer than the limit.
+#[inline]
 fn cut_text<'a>(text: &'a [u8], max: usize, truncated: &mut u64) -> Cow<'a, [u8]> {
+    if text.len() <= max {
+        return Cow::Borrowed(text);
+    }
     match cut(text, max) {
         None => Cow::Borrowed(text),
         Some(cut) => {
@@ -234,13 +238,28 @@ fn error_key(texts: &[&[u8]]) -> [u8; 32] {
         }
         hash.digest128()
     };
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut hex = [0; 32];
-    for (digits, byte) in hex.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
-        digits[0] = DIGITS[usize::from(byte >> 4)];
-        digits[1] = DIGITS[usize::from(byte & 0xf)];
+    let (digits, _) = hex.as_chunks_mut::<8>();
+    for (digits, part) in digits
+        .iter_mut()
+        .zip([hash >> 96, hash >> 64, hash >> 32, hash])
+    {
+        *digits = hex_digits(part as u32);
     }
     hex
+}
+
+/// Returns the digits of a number in hex, all eight at once.
+#[inline]
+fn hex_digits(n: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut n = u64::from(n);
+    n = (n << 16 | n) & 0x0000_ffff_0000_ffff;
+    n = (n << 8 | n) & 0x00ff_00ff_00ff_00ff;
+    n = (n << 4 | n) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 1 where a digit is a letter.
+    let letters = (n + 6 * ONES) >> 4 & ONES;
+    (n + ONES * b'0' as u64 + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
 /// The arguments of AGG.REALITY.

@@ -40,6 +40,7 @@ pub(super) struct SampleOptions<'a> {
 
 impl<'a> SampleOptions<'a> {
     /// The options of a command that gives none.
+    #[inline]
     pub fn new(args: &Args<'a, '_>) -> SampleOptions<'a> {
         SampleOptions {
             kind: SampleKind::Abs,
@@ -100,11 +101,13 @@ impl<'a> SampleOptions<'a> {
     }
 
     /// Checks what depends on more than one option.
+    #[inline]
     pub fn check(&self, args: &Args<'_, '_>) -> Result<(), CommandError> {
         check_times(self.kind, self.times).map_err(|detail| args.reject(detail))
     }
 
     /// A sample with these options.
+    #[inline]
     pub fn sample(&self, value: Number) -> Sample<'_> {
         Sample {
             kind: self.kind,
@@ -126,6 +129,7 @@ impl<'a> SampleOptions<'a> {
     }
 
     /// An upper bound of the cost of a command with one sample, which stands for `times` samples.
+    #[inline]
     pub fn cost_of_one(
         &self,
         metric: &[u8],
@@ -134,10 +138,25 @@ impl<'a> SampleOptions<'a> {
         closely: bool,
         settings: &Settings,
     ) -> u64 {
-        let bound = self.bound(node, metric.len(), 1);
-        if !closely {
-            return bound;
+        let tags_len = self.tags.as_ref().map_or(0, |tags| tags.len());
+        let closings = node.map_or(0, Node::closing_bound_of_one);
+        let bound = self.bound_with(node, metric.len(), 1, tags_len, self.hist, closings);
+        match closely {
+            true => self
+                .close_cost_of_one(metric, times, node, settings)
+                .min(bound),
+            false => bound,
         }
+    }
+
+    #[cold]
+    fn close_cost_of_one(
+        &self,
+        metric: &[u8],
+        times: u64,
+        node: Option<&Node>,
+        settings: &Settings,
+    ) -> u64 {
         let sample = CostedSample {
             name: metric,
             metric_type: self.kind.metric_type(),
@@ -147,20 +166,14 @@ impl<'a> SampleOptions<'a> {
             reopened: None,
         };
         let (tags, samples) = (self.tags.as_deref(), std::iter::once(sample));
-        let cost = match node {
+        match node {
             Some(node) => node.samples_cost(samples, tags, self.now_ms, settings),
             None => Node::first_samples_cost(samples, tags, settings),
-        };
-        cost.min(bound)
+        }
     }
 
-    /// An upper bound of the cost of `samples` samples whose names have `names` bytes together.
-    pub fn bound(&self, node: Option<&Node>, names: usize, samples: usize) -> u64 {
-        let tags = self.tags.as_ref().map_or(0, |tags| tags.len());
-        self.bound_of(node, names, samples, tags, self.hist)
-    }
-
-    /// The same with tag lists of `tags` bytes together. `hist`: some of the samples have the option HIST.
+    /// An upper bound of the cost of `samples` samples whose names have `names` bytes together, with tag lists of
+    /// `tags` bytes together. `hist`: some of the samples have the option HIST.
     pub fn bound_of(
         &self,
         node: Option<&Node>,
@@ -170,6 +183,20 @@ impl<'a> SampleOptions<'a> {
         hist: bool,
     ) -> u64 {
         let closings = node.map_or(0, |node| node.closing_bound(samples));
+        self.bound_with(node, names, samples, tags, hist, closings)
+    }
+
+    /// The same with the bound of the windows that close.
+    #[inline]
+    fn bound_with(
+        &self,
+        node: Option<&Node>,
+        names: usize,
+        samples: usize,
+        tags: usize,
+        hist: bool,
+        closings: u64,
+    ) -> u64 {
         // Which metrics have histograms, and which are new and selected by a pattern, is not known here.
         let may_be_hist = hist || self.has_patterns || node.is_some_and(Node::has_histograms);
         let hist = match may_be_hist {
@@ -184,7 +211,7 @@ impl<'a> SampleOptions<'a> {
 }
 
 /// Takes the sample of a command that has one, and propagates it if it has counted. Returns whether it has.
-#[inline]
+#[inline(always)]
 pub(super) fn run_one(
     command: &'static str,
     metric: &[u8],
@@ -235,6 +262,7 @@ fn reject(
 }
 
 /// Checks that values of a type may be repeated.
+#[inline]
 pub(super) fn check_times(kind: SampleKind, times: u64) -> Result<(), String> {
     if times == 1 || matches!(kind, SampleKind::Abs | SampleKind::Inc) {
         return Ok(());

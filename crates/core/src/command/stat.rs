@@ -21,6 +21,7 @@ pub(super) struct Stat<'a> {
 }
 
 impl<'a> Stat<'a> {
+    #[inline(always)]
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Stat<'a>, CommandError> {
         let metric = args.name("metric")?;
         let text = args.word("value")?;
@@ -38,10 +39,12 @@ impl<'a> Stat<'a> {
         })
     }
 
+    #[inline(always)]
     pub fn sequence(&self) -> Option<Sequence<'a>> {
         self.options.sequence
     }
 
+    #[inline(always)]
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let options = &self.options;
         options.cost_of_one(self.metric, options.times, node, closely, settings)
@@ -56,6 +59,7 @@ impl<'a> Stat<'a> {
         node.replay_samples(std::iter::once((self.metric, sample)), mono_ms, counters);
     }
 
+    #[inline(always)]
     pub fn run(
         &self,
         node: &mut Node,

@@ -145,11 +145,13 @@ impl Effects {
     }
 
     /// Returns `true` if there is nothing to propagate.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         !self.has_payload() && !self.verbatim
     }
 
     /// Returns what is to be propagated.
+    #[inline]
     pub fn propagation(&self) -> Propagation<'_> {
         match (self.has_payload(), self.verbatim) {
             (true, _) => Propagation::Payload(&self.bytes),
@@ -163,6 +165,7 @@ impl Effects {
     }
 
     /// Clears the effects, and keeps a modest buffer.
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes.clear();
         if self.bytes.capacity() > SCRATCH_LIMIT {
@@ -177,6 +180,7 @@ impl Effects {
 
     /// Begins the effects of a command: the primary's clock, the id of the first queued record, and whether windows
     /// that close leave no history.
+    #[inline]
     pub(crate) fn open(&mut self, now_ms: i64, first_id: u64, no_history: bool) {
         self.clear();
         (self.now_ms, self.first_id, self.no_history) = (now_ms, first_id, no_history);

@@ -62,12 +62,15 @@ impl<'a> CompactForm<'a> {
         buffer: impl FnOnce(usize) -> &'r mut [u8],
     ) {
         let (start, n) = signed(i64::from(start_s) - i64::from(before_s));
-        let out = buffer(1 + n + self.rest.len());
-        let parts = [&[self.flags], start.get(..n).unwrap_or_default(), self.rest];
-        let bytes = parts.into_iter().flatten();
-        out.iter_mut()
-            .zip(bytes)
-            .for_each(|(out, byte)| *out = *byte);
+        // As slices: byte by byte it took 600 instructions.
+        let mut out = buffer(1 + n + self.rest.len());
+        for part in [&[self.flags], start.get(..n).unwrap_or_default(), self.rest] {
+            let Some((place, rest)) = out.split_at_mut_checked(part.len()) else {
+                return;
+            };
+            place.copy_from_slice(part);
+            out = rest;
+        }
     }
 }
 

@@ -79,6 +79,18 @@ impl<'a> Occurrence<'a> {
         put_u64(out, self.nid);
     }
 
+    /// Returns `true` if `content` is what [`Occurrence::put_content`] writes. An error that occurs again nearly always
+    /// has the content that is stored, and to compare takes half of what writing takes.
+    pub fn has_content(&self, content: &[u8]) -> bool {
+        let mut rest = content;
+        let mut texts = self.texts.into_iter().chain([self.tags]);
+        texts.all(|text| take_bytes(&mut rest, text))
+            && take(&mut rest, &[self.level, self.error_type as u8])
+            && take_u64(&mut rest, self.gid)
+            && take_u64(&mut rest, self.nid)
+            && rest.is_empty()
+    }
+
     pub fn read_content(key: &'a [u8], r: &mut Reader<'a>) -> Result<Occurrence<'a>, DecodeError> {
         let mut texts = [&[][..]; 6];
         for text in &mut texts {
@@ -102,10 +114,73 @@ impl<'a> Occurrence<'a> {
     }
 }
 
+/// Takes bytes from the front of others; false: they do not begin so.
+#[inline]
+fn take(rest: &mut &[u8], bytes: &[u8]) -> bool {
+    let Some((front, behind)) = rest.split_at_checked(bytes.len()) else {
+        return false;
+    };
+    *rest = behind;
+    front == bytes
+}
+
+/// Takes a number as [`put_u64`] writes it.
+#[inline]
+fn take_u64(rest: &mut &[u8], mut n: u64) -> bool {
+    while let Some((first, behind)) = rest.split_first() {
+        *rest = behind;
+        if n < 0x80 {
+            return u64::from(*first) == n;
+        }
+        if *first != n as u8 | 0x80 {
+            return false;
+        }
+        n >>= 7;
+    }
+    false
+}
+
+/// Takes a text as [`put_bytes`] writes it.
+#[inline]
+fn take_bytes(rest: &mut &[u8], text: &[u8]) -> bool {
+    take_u64(rest, text.len() as u64) && (text.is_empty() || take(rest, text))
+}
+
 /// The delivery of an error: its time, and the number of occurrences by then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// Unix milliseconds; 0: never.
     pub ms: i64,
     pub occurrences: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_recognized_and_no_other_is() {
+        let long = [b'x'; 300];
+        let occurrence = Occurrence {
+            key: b"key",
+            texts: [b"message", b"", b"E5", &long, b"disk.c", b""],
+            tags: b"a:b",
+            level: 5,
+            error_type: ErrorType::Ops,
+            gid: 7,
+            nid: 1 << 40,
+            at: 0,
+        };
+        let mut content = Vec::new();
+        occurrence.put_content(&mut content);
+        assert!(occurrence.has_content(&content));
+        for i in 0..content.len() {
+            assert!(!occurrence.has_content(&content[..i]));
+            let mut other = content.clone();
+            other[i] ^= 1;
+            assert!(!occurrence.has_content(&other), "{i}");
+        }
+        content.push(0);
+        assert!(!occurrence.has_content(&content));
+    }
 }

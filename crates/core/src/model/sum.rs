@@ -13,12 +13,9 @@ impl Sum {
     #[inline]
     pub fn add(&mut self, x: f64) {
         let total = self.sum + x;
-        // The exact rounding error.
-        let lost = if self.sum.abs() >= x.abs() {
-            (self.sum - total) + x
-        } else {
-            (x - total) + self.sum
-        } + f64::from(self.lost);
+        // The exact rounding error, whichever of the two is larger (Knuth's TwoSum, without a branch).
+        let added = total - self.sum;
+        let lost = (self.sum - (total - added)) + (x - added) + f64::from(self.lost);
         let sum = total + lost;
         *self = if sum.is_finite() {
             Sum {

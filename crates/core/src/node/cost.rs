@@ -122,6 +122,21 @@ impl Closings {
 }
 
 impl Node {
+    /// The windows that one sample may close: [`Node::closing_bound`] without the limits of the queues. Every AGG.STAT
+    /// asks.
+    #[inline]
+    pub(crate) fn closing_bound_of_one(&self) -> u64 {
+        let hist = self.has_histograms();
+        let window = record(self.metrics.longest + self.hist_record(hist))
+            + BUCKET
+            + PERCENTILES as u64 * u64::from(hist);
+        let cost = |of| {
+            let open = self.max_open(of);
+            open as u64 * window + (open - MIN_OPEN) as u64 * WINDOW + AHEAD
+        };
+        cost(Window::Min) + cost(Window::Hour)
+    }
+
     /// The windows that samples or metrics may close: all that may be open of so many.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
@@ -142,10 +157,12 @@ impl Node {
     }
 
     /// Returns `true` if there is a metric with histograms.
+    #[inline]
     pub(crate) fn has_histograms(&self) -> bool {
         self.metrics.hist > 0
     }
 
+    #[inline]
     fn max_open(&self, window: Window) -> usize {
         self.rules.open_windows(self.lengths[window])
     }
@@ -161,6 +178,7 @@ impl Node {
     }
 
     /// A sample of any metric.
+    #[inline]
     pub(crate) fn sample_bound(name: usize, tags: usize) -> u64 {
         METRIC + 2 * alloc_size(name) + alloc_size(tags)
     }
@@ -208,6 +226,7 @@ impl Node {
     }
 
     /// What the record of a window has besides if it has a histogram.
+    #[inline]
     pub(super) fn hist_record(&self, hist: bool) -> usize {
         match (hist, self.rules.hist_records) {
             (false, _) => 0,

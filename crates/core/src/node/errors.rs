@@ -195,13 +195,19 @@ impl Errors {
         queues: &mut Queues,
         apply: &mut ApplyContext,
     ) -> u64 {
-        let slot = self
-            .table
-            .find(o.key)
-            .unwrap_or_else(|| self.table.insert(ErrorState::new(o)));
-        let mut content = std::mem::take(&mut self.scratch);
-        content.clear();
-        o.put_content(&mut content);
+        self.record_in(self.table.find(o.key), o, queue, queues, apply)
+    }
+
+    /// Does so for the error in `slot`; `None`: a new one.
+    pub fn record_in(
+        &mut self,
+        slot: Option<u32>,
+        o: &Occurrence<'_>,
+        queue: bool,
+        queues: &mut Queues,
+        apply: &mut ApplyContext,
+    ) -> u64 {
+        let slot = slot.unwrap_or_else(|| self.table.insert(ErrorState::new(o)));
         let mut occurrences = 0;
         if let Some(e) = self.table.get_mut(slot) {
             e.occurrences = e.occurrences.saturating_add(1);
@@ -209,8 +215,13 @@ impl Errors {
             (e.first, e.last) = (e.first.min(o.at), e.last.max(o.at));
             e.seen = apply.now_ms;
             e.last_seen = apply.mono_ms;
-            if *e.content != *content {
-                e.content = content.as_slice().into();
+            if !o.has_content(&e.content) {
+                self.scratch.clear();
+                o.put_content(&mut self.scratch);
+                e.content = self.scratch.as_slice().into();
+                if self.scratch.capacity() > SCRATCH_LIMIT {
+                    self.scratch = Vec::new();
+                }
             }
             let list = if e.id == 0 {
                 &mut self.idle
@@ -225,9 +236,6 @@ impl Errors {
                 list.insert((e.order, slot));
             }
             occurrences = e.occurrences;
-        }
-        if content.capacity() <= SCRATCH_LIMIT {
-            self.scratch = content;
         }
         if queue {
             self.queue(slot, queues, apply);

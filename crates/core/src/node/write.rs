@@ -63,6 +63,7 @@ impl Node {
     }
 
     /// Takes a sample. The caller propagates it if it has counted.
+    #[inline]
     pub(crate) fn sample(
         &mut self,
         name: &[u8],
@@ -74,6 +75,7 @@ impl Node {
 
     /// Takes a sample of a metric whose slot is known from [`Node::metric_slots`], as long as no metric was removed
     /// since.
+    #[inline]
     pub(crate) fn sample_in(
         &mut self,
         slot: u32,
@@ -228,12 +230,8 @@ impl Node {
         ctx: &mut WriteContext<'_>,
     ) -> u64 {
         let interval = ctx.settings.error_interval_ms;
-        let queue = match self
-            .errors
-            .table
-            .find(o.key)
-            .and_then(|slot| self.errors.table.get(slot))
-        {
+        let slot = self.errors.table.find(o.key);
+        let queue = match slot.and_then(|slot| self.errors.table.get(slot)) {
             Some(stored) => {
                 let max_future_ms = self.rules.max_future_ms;
                 stored.id == 0 && stored.is_interval_over(ctx.apply.now_ms, interval, max_future_ms)
@@ -249,7 +247,7 @@ impl Node {
             ctx.effects.record(o, queue);
         }
         self.errors
-            .record(o, queue, &mut self.queues, &mut ctx.apply)
+            .record_in(slot, o, queue, &mut self.queues, &mut ctx.apply)
     }
 
     /// Evicts errors until there are at most `max`, but not many at once: where the limit was lowered, the rest is

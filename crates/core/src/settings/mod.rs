@@ -184,6 +184,7 @@ impl Settings {
 impl Rules {
     /// Returns how many windows of this length may be open: the current one, and those that ended within the flush
     /// delay before it.
+    #[inline]
     pub fn open_windows(&self, length_s: u32) -> usize {
         let length_ms = i64::from(length_s.max(1)) * 1000;
         // Every sample asks, for the bound of its cost, and a division takes longer than all the rest.

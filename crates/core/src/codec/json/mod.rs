@@ -12,7 +12,7 @@ mod write;
 pub use members::{members, string};
 pub use scan::{JsonError, MAX_DEPTH, Scanned, check_record, scan};
 pub use spacing::is_spaced;
-pub use write::{write_string, write_tags};
+pub use write::{write_plain, write_string, write_tags};
 
 #[cfg(test)]
 mod tests {

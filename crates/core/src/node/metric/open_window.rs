@@ -82,8 +82,8 @@ impl OpenWindow {
     #[inline]
     fn add(&mut self, x: f64, times: u64) {
         // At the end of the range, which a saved node may claim, the lowest bit stays as it is.
-        if self.state.get() < u64::MAX - 2 * times {
-            self.state = self.state.saturating_add(2 * times);
+        if let Some(state) = self.state.checked_add(2 * times) {
+            self.state = state;
         }
         let mut sum = Sum {
             sum: self.sum,
@@ -97,16 +97,25 @@ impl OpenWindow {
     #[inline]
     pub fn add_value(&mut self, at: i64, value: f64, sum: f64, times: u64) {
         self.add(sum, times);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
+        self.widen(value, value);
         self.set_last(at, value);
+    }
+
+    /// Includes a range in that of the window. Compared directly, as no value is NaN, which `f64::min` would look for.
+    #[inline]
+    fn widen(&mut self, min: f64, max: f64) {
+        if min < self.min {
+            self.min = min;
+        }
+        if max > self.max {
+            self.max = max;
+        }
     }
 
     /// Adds `times` samples of a gauge that were aggregated; `last`: the last of them.
     pub fn add_aggregate(&mut self, at: i64, last: f64, aggregate: &Aggregate, times: u64) {
         self.add(aggregate.sum, times);
-        self.min = self.min.min(aggregate.min);
-        self.max = self.max.max(aggregate.max);
+        self.widen(aggregate.min, aggregate.max);
         self.set_last(at, last);
     }
 
@@ -138,8 +147,7 @@ impl OpenWindow {
     #[inline]
     pub fn add_rates(&mut self, rate: f64, times: u32) {
         if times > 0 {
-            self.min = self.min.min(rate);
-            self.max = self.max.max(rate);
+            self.widen(rate, rate);
             self.last = rate;
         }
     }

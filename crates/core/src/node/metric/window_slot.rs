@@ -26,24 +26,26 @@ impl Metric {
     #[inline]
     pub(super) fn window_slots(&self, at: i64, apply: &ApplyContext) -> PerWindow<WindowSlot> {
         let at_s = second(at);
-        PerWindow::from_fn(|window| {
-            let length_s = apply.lengths[window];
-            match &self.newest[window] {
-                // Nearly every sample takes this path.
-                Some(newest)
-                    if at_s.wrapping_sub(newest.start_s()) < length_s
-                        && newest.start_s() >= self.watermark_s[window] =>
-                {
-                    WindowSlot::Newest
-                }
-                _ => {
-                    let start_s = window_start(at_s, length_s);
-                    let end_ms = i64::from(start_s) * 1000 + apply.length_ms(window);
-                    let max_open = apply.max_open(window, self.open_count(window));
-                    self.window_slot(window, start_s, end_ms <= apply.flushed_ms(), max_open)
-                }
-            }
+        PerWindow::from_fn(|window| match self.is_in_newest(window, at_s, apply) {
+            true => WindowSlot::Newest,
+            false => self.slot_elsewhere(window, at_s, apply),
         })
+    }
+
+    /// Returns `true` if the second is in the newest window, without asking which others are open.
+    #[inline]
+    pub(super) fn is_in_newest(&self, window: Window, at_s: u32, apply: &ApplyContext) -> bool {
+        self.newest[window].as_ref().is_some_and(|newest| {
+            at_s.wrapping_sub(newest.start_s()) < apply.lengths[window]
+                && newest.start_s() >= self.watermark_s[window]
+        })
+    }
+
+    fn slot_elsewhere(&self, window: Window, at_s: u32, apply: &ApplyContext) -> WindowSlot {
+        let start_s = window_start(at_s, apply.lengths[window]);
+        let end_ms = i64::from(start_s) * 1000 + apply.length_ms(window);
+        let max_open = apply.max_open(window, self.open_count(window));
+        self.window_slot(window, start_s, end_ms <= apply.flushed_ms(), max_open)
     }
 
     /// Returns where a sample of the window that begins at `start_s` belongs. `is_flushed`: the clock has passed the

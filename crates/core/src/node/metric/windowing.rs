@@ -53,17 +53,25 @@ impl Metric {
             MetricType::Inc => self.increment(sample, ctx),
         };
         let times = sample.times;
-        match outcome {
-            SampleOutcome::Late => self.count(times, |c| &mut c.late),
-            SampleOutcome::LateMin => self.count(times, |c| &mut c.late_min),
-            SampleOutcome::LateHour => self.count(times, |c| &mut c.late_hour),
-            SampleOutcome::Counted => {}
+        if outcome != SampleOutcome::Counted {
+            self.count_late(outcome, times);
         }
         if outcome.has_counted() {
             self.count_sample(times);
             self.touch(ctx.apply.mono_ms);
         }
         outcome
+    }
+
+    /// Counts a sample that did not count in both windows.
+    #[cold]
+    fn count_late(&mut self, outcome: SampleOutcome, times: u64) {
+        match outcome {
+            SampleOutcome::Late => self.count(times, |c| &mut c.late),
+            SampleOutcome::LateMin => self.count(times, |c| &mut c.late_min),
+            SampleOutcome::LateHour => self.count(times, |c| &mut c.late_hour),
+            SampleOutcome::Counted => {}
+        }
     }
 
     /// Returns `true` if its newest sample is further ahead of the clock than any may be: the clock was wrong when it
@@ -87,6 +95,34 @@ impl Metric {
     /// Takes the value of a gauge.
     #[inline]
     fn value(&mut self, sample: &Sample<'_>, ctx: &mut MetricContext<'_>) -> SampleOutcome {
+        let at_s = second(sample.at);
+        let is_newest = |window| self.is_in_newest(window, at_s, ctx.apply);
+        if !(is_newest(Window::Min) && is_newest(Window::Hour)) {
+            return self.value_elsewhere(sample, ctx);
+        }
+        // Nearly every sample takes this path.
+        let slots = PerWindow([WindowSlot::Newest; 2]);
+        let value = sample.value.to_f64();
+        let weighted = sample.weighted(value);
+        self.take_options(sample, slots, ctx);
+        for window in Window::ALL {
+            self.take_newest_tags(window, ctx.tags);
+            if let Some(open) = self.newest[window].as_mut() {
+                open.add_value(sample.at, value, weighted, sample.times);
+            }
+        }
+        self.observe(slots, value, sample.times);
+        self.take_last(sample, ctx.apply);
+        SampleOutcome::Counted
+    }
+
+    /// Takes the value of a gauge that does not count in the newest window of each length.
+    #[inline(never)]
+    fn value_elsewhere(
+        &mut self,
+        sample: &Sample<'_>,
+        ctx: &mut MetricContext<'_>,
+    ) -> SampleOutcome {
         let slots = self.window_slots(sample.at, ctx.apply);
         if slots == PerWindow([WindowSlot::Missed; 2]) {
             return SampleOutcome::Late;

@@ -5,6 +5,7 @@
 //! longer than moving some 16 KiB (or one record that is larger).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The bytes that a record counts for besides its own.
 pub(crate) const RECORD_BYTES: u64 = 16;
@@ -38,6 +39,31 @@ pub(crate) struct Fifo {
     segments: VecDeque<Segment>,
     len: u64,
     bytes: u64,
+    /// Where the last record was found: its segment and its place there. Whoever drains a queue asks for one record
+    /// after the other, and to search for each of them took 300 instructions. It is checked before it is used.
+    found: Found,
+}
+
+/// A position: the upper half is the number of a segment, the lower a place there.
+#[derive(Default)]
+struct Found(AtomicU64);
+
+impl Clone for Found {
+    fn clone(&self) -> Found {
+        Found::default()
+    }
+}
+
+impl Found {
+    fn get(&self) -> (usize, usize) {
+        let found = self.0.load(Relaxed);
+        ((found >> 32) as usize, found as u32 as usize)
+    }
+
+    fn set(&self, segment: usize, place: usize) {
+        let found = (segment as u64) << 32 | u64::from(place as u32);
+        self.0.store(found, Relaxed);
+    }
 }
 
 #[derive(Default, Clone)]
@@ -118,9 +144,8 @@ impl Fifo {
 
     /// Returns the oldest id that is at least `id`.
     pub fn next_from(&self, id: u64) -> Option<u64> {
-        let s = self.segment_of(id);
+        let (s, start) = self.position_of(id);
         let segment = self.segments.get(s)?;
-        let start = segment.ends.partition_point(|p| p.id() < id);
         let alive = |p: &&RecordEnd| p.id & DEAD == 0;
         let mut here = segment.ends.get(start.max(segment.first)..)?.iter();
         let next = here.find(alive).or_else(|| {
@@ -212,16 +237,36 @@ impl Fifo {
         low
     }
 
+    /// Returns the segment and the place there of the first record, removed or not, whose id is at least `id`.
+    fn position_of(&self, id: u64) -> (usize, usize) {
+        let (s, p) = self.found.get();
+        // It is the one that was found last, or the next one of its segment.
+        let ends = self.segments.get(s).map_or(&[][..], |s| &s.ends);
+        let is_at = |p: usize| {
+            let is_before = p
+                .checked_sub(1)
+                .and_then(|p| ends.get(p))
+                .is_some_and(|p| p.id() < id);
+            is_before && ends.get(p).is_some_and(|p| p.id() >= id)
+        };
+        if let Some(p) = [p, p + 1].into_iter().find(|p| is_at(*p)) {
+            return (s, p);
+        }
+        let s = self.segment_of(id);
+        let ends = self.segments.get(s).map_or(&[][..], |s| &s.ends);
+        (s, ends.partition_point(|p| p.id() < id))
+    }
+
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
         // Nearly always the oldest record is acknowledged.
         let front = self.segments.front()?;
         if front.ends.get(front.first)?.id == id {
             return Some((0, front.first));
         }
-        let s = self.segment_of(id);
-        let ends = &self.segments.get(s)?.ends;
-        let p = ends.partition_point(|p| p.id() < id);
-        (ends.get(p)?.id == id).then_some((s, p))
+        let (s, p) = self.position_of(id);
+        let found = self.segments.get(s)?.ends.get(p)?;
+        self.found.set(s, p);
+        (found.id == id).then_some((s, p))
     }
 }
 

@@ -63,7 +63,8 @@ impl Queues {
 
     /// Returns `true` if the queues have other numbers of records, bytes or leases.
     ///
-    /// Every change of a node asks. Queue by queue through the functions above this takes 225 instructions, and 50 so.
+    /// Every change of a node asks. Queue by queue through the functions above this takes 225 instructions, compared as
+    /// arrays 60, and 45 so.
     #[inline]
     pub fn differ(&self, len: &[u64; 5], bytes: &[u64; 5], leased: &[u64; 5]) -> bool {
         if self.imported.is_some() {
@@ -72,13 +73,15 @@ impl Queues {
         let [min, hour, log] = &self.fifos;
         let [errors, objects] = &self.references;
         let [errors, objects] = [errors.len() as u64, objects.len() as u64];
-        let leases = Queue::ALL.map(|queue| self.leases[queue as usize].leased());
-        by_queue([min.len(), hour.len(), log.len()], [errors, objects]) != *len
-            || by_queue(
-                [min.bytes(), hour.bytes(), log.bytes()],
-                [errors * REFERENCE_BYTES, objects * REFERENCE_BYTES],
-            ) != *bytes
-            || leases != *leased
+        // The bytes of references follow from their number.
+        let mut differences = errors ^ len[3] | objects ^ len[4];
+        for (i, fifo) in [min, hour, log].into_iter().enumerate() {
+            differences |= fifo.len() ^ len[i] | fifo.bytes() ^ bytes[i];
+        }
+        for (leases, leased) in self.leases.iter().zip(leased) {
+            differences |= leases.leased() ^ leased;
+        }
+        differences != 0
     }
 
     #[inline(never)]
@@ -366,8 +369,7 @@ impl Queues {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
-        let now_ms = apply.now_ms;
-        apply.count(|c| c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms));
+        apply.count_evicted(queue, dropped);
         dropped
     }
 
@@ -417,12 +419,6 @@ impl Queues {
     fn references_mut(&mut self, queue: Queue) -> &mut BTreeMap<u64, u32> {
         &mut self.references[usize::from(queue == Queue::Reality)]
     }
-}
-
-/// Returns numbers of the queues with records of their own, and of those with references, by queue.
-#[inline]
-fn by_queue([min, hour, log]: [u64; 3], [error, reality]: [u64; 2]) -> [u64; 5] {
-    [min, hour, log, error, reality]
 }
 
 /// Merges two sequences of ids that are sorted, so that `is_before` holds of each and the next.
