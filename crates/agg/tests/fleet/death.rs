@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, until};
+use crate::support::{Server, missing, until};
 
 use super::support::{
     Poller, TAKEOVER_AFTER, add, add_by, duplicates, members, until_written, writer,
@@ -86,6 +86,46 @@ fn dead_owner_is_replaced_and_gets_its_server_back() {
     until_written(&refs, &ids);
     assert_eq!(duplicates(&refs, &ids), 0);
     assert!(pollers[successor].metric("agg_poller_takeovers_total") >= Some(1.0));
+}
+
+#[test]
+fn owner_is_replaced_in_time_though_clocks_differ_by_a_minute() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    if std::process::Command::new("faketime")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return missing("faketime").unwrap_or_default();
+    }
+    let names = ["p1", "p2", "p3"];
+    let mut pollers: Vec<Poller> = names
+        .iter()
+        .map(|name| Poller::new(name, &members(&names), &[&server]))
+        .collect();
+    for (poller, offset) in pollers.iter_mut().zip(["-60s", "+0s", "+60s"]) {
+        poller.run_at(offset);
+    }
+    let mut ids = BTreeSet::new();
+    let (owner, _) = next(&server, &pollers, &mut ids);
+    for _ in 0..20 {
+        assert_eq!(next(&server, &pollers, &mut ids).0, owner);
+    }
+    until("all is acknowledged", || {
+        (server.info_field::<u64>("agg", "agg_log_length") == 0).then_some(())
+    });
+    pollers[owner].kill();
+    let (successor, took) = next(&server, &pollers, &mut ids);
+    assert_ne!(successor, owner);
+    assert!(
+        (TAKEOVER_AFTER..TAKEOVER_AFTER + Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    until_written(&refs, &ids);
+    assert_eq!(duplicates(&refs, &ids), 0);
 }
 
 /// Returns the servers that the messages of a poller count, and the number of these messages.

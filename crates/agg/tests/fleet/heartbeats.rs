@@ -129,6 +129,45 @@ fn pollers_that_come_and_go_every_second_lose_nothing() {
 }
 
 #[test]
+fn pollers_that_are_killed_every_second_write_at_most_what_was_leased_twice() {
+    let (Some(registry), Some(one), Some(two)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let servers = [&one, &two];
+    let mut pollers = three(&registry, &servers);
+    let mut connections = servers.map(Server::connection);
+    let mut ids = BTreeSet::new();
+    let mut leased_at_most = 0;
+    for round in 0..9 {
+        let victim = &mut pollers[round % 3];
+        // So that it is known what it has leased.
+        victim.signal("STOP");
+        let leased = |server: &&Server| server.info_field::<usize>("agg", "agg_log_leased");
+        leased_at_most += servers.iter().map(leased).sum::<usize>();
+        victim.kill();
+        let start = Instant::now();
+        report(&mut connections, &mut ids, || {
+            start.elapsed() > Duration::from_millis(500)
+        });
+        victim.run();
+        let start = Instant::now();
+        report(&mut connections, &mut ids, || {
+            start.elapsed() > Duration::from_millis(500)
+        });
+    }
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    until_written(&refs, &ids);
+    let twice = duplicates(&refs, &ids);
+    eprintln!(
+        "{twice} of {} records twice, at most {leased_at_most} were leased",
+        ids.len()
+    );
+    assert!(twice <= leased_at_most, "{twice} > {leased_at_most}");
+}
+
+#[test]
 fn second_poller_of_the_same_name_is_reported() {
     let (Some(registry), Some(server)) = (Server::start(), Server::start()) else {
         return;
