@@ -307,7 +307,7 @@ impl<T: Target> Session<T> {
     pub fn finish(mut self) -> Measured {
         self.until_drained();
         // A file system of the poller ends with it.
-        let stored = self.target.stored();
+        let stored = self.target.stored_in_the_end();
         self.end(0);
         assert!(self.pollers.is_empty());
         assert_eq!(self.leased(), 0);

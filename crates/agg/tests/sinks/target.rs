@@ -117,6 +117,11 @@ pub trait Target: Sized {
     /// Returns the identity of each stored record, as often as it is stored.
     fn stored(&self) -> Vec<String>;
 
+    /// Returns the same when nothing is written any more, for targets that find it a little later.
+    fn stored_in_the_end(&self) -> Vec<String> {
+        self.stored()
+    }
+
     /// Returns whether a poller holds a lock on the target, for which others wait.
     fn is_locked(&self) -> bool {
         false

@@ -2,6 +2,7 @@
 //! space than its settings ask for. It has no log of its writes, so it is ended instead of killed.
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +20,7 @@ pub struct VictoriaMetrics<P> {
     server: Victoria,
     route: Route,
     protocol: PhantomData<P>,
+    reads: AtomicUsize,
 }
 
 /// How samples are written.
@@ -63,24 +65,6 @@ const ONCE: &str = "-dedup.minScrapeInterval=1ms";
 /// More than any disk has.
 const READ_ONLY: &str = "-storage.minFreeDiskSpaceBytes=1000000GB";
 
-impl<P: Protocol> VictoriaMetrics<P> {
-    /// Returns the samples that are found now.
-    fn found(&self) -> Vec<String> {
-        self.server.flush();
-        let mut all = Vec::new();
-        for series in self.server.export(r#"{__name__=~"m.*_count"}"#) {
-            let labels = &series["metric"];
-            let name = labels["__name__"].as_str().unwrap();
-            let metric = name.trim_end_matches("_count");
-            for time in series["timestamps"].as_array().unwrap() {
-                let start = time.as_i64().unwrap() - P::AFTER_START;
-                all.push(by_window(labels["node"].as_str().unwrap(), metric, start));
-            }
-        }
-        all
-    }
-}
-
 impl<P: Protocol> Target for VictoriaMetrics<P> {
     const NAME: &'static str = P::NAME;
     const SERVER: &'static str = "VictoriaMetrics 1.79";
@@ -103,6 +87,7 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
             server,
             route,
             protocol: PhantomData,
+            reads: AtomicUsize::new(0),
         })
     }
 
@@ -115,11 +100,30 @@ impl<P: Protocol> Target for VictoriaMetrics<P> {
     }
 
     fn stored(&self) -> Vec<String> {
-        // On a busy machine the newest series are found a little later, also after a flush.
+        self.server.flush();
+        let mut all = Vec::new();
+        // Another selector each time: the result of one that was used while series were added may stay without them.
+        let n = self.reads.fetch_add(1, Ordering::Relaxed);
+        let selector = format!(r#"{{__name__=~"m.*_count",node!="none{n}"}}"#);
+        for series in self.server.export(&selector) {
+            let labels = &series["metric"];
+            let name = labels["__name__"].as_str().unwrap();
+            let metric = name.trim_end_matches("_count");
+            for time in series["timestamps"].as_array().unwrap() {
+                let start = time.as_i64().unwrap() - P::AFTER_START;
+                all.push(by_window(labels["node"].as_str().unwrap(), metric, start));
+            }
+        }
+        all
+    }
+
+    fn stored_in_the_end(&self) -> Vec<String> {
+        // On a busy machine the newest series are found a little later, also after a flush. Their order is random.
         let mut before = None;
         until("the series stay the same", || {
             std::thread::sleep(Duration::from_secs(1));
-            let all = self.found();
+            let mut all = self.stored();
+            all.sort();
             let is_same = before.as_ref() == Some(&all);
             before = Some(all);
             is_same.then(|| before.take())?
