@@ -90,7 +90,7 @@ fn imports_survive_dump_copy_and_rename() {
     };
     let send = |line: &str| -> Value { server.send(&words(line)) };
     send(&format!(
-        "AGG.IMPORT n LOG FLOOR 5{}{}{}",
+        "AGG.IMPORT n LOG FLOOR 4{}{}{}",
         imported("n", "LOG", 5),
         imported("n", "LOG", 6),
         imported("n", "LOG", 9)

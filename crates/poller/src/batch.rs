@@ -22,6 +22,8 @@ pub struct Record {
     pub id: i64,
     /// The number of its deliveries, including this one.
     pub deliveries: u64,
+    /// Its floor, if a sink needs it: the queue has nothing else from the floor on to the id, and will not have.
+    pub floor: Option<i64>,
     /// As JSON, unless all sinks take line protocol.
     pub json: Option<Vec<u8>>,
     /// As line protocol, if a sink takes that.
@@ -30,7 +32,7 @@ pub struct Record {
 
 impl Record {
     /// The bytes that a record takes besides its text.
-    const OVERHEAD: usize = 96;
+    const OVERHEAD: usize = 112;
 
     /// Returns the text in a format, without a newline.
     pub fn text(&self, format: RecordFormat) -> Option<&[u8]> {
@@ -54,9 +56,6 @@ pub struct Batch {
     pub node: NodeName,
     /// Its queue.
     pub queue: Queue,
-    /// The floor of the queue when the records were fetched, if a sink needs it: no record with a lower id will be
-    /// delivered that was not acknowledged.
-    pub floor: Option<i64>,
     /// The records.
     pub records: Vec<Record>,
 }
@@ -139,7 +138,6 @@ mod tests {
         let batch = Arc::new(Batch {
             node: NodeName(b"n".to_vec()),
             queue: Queue::Log,
-            floor: None,
             records: vec![],
         });
         let budget = Budget::new(2);

@@ -104,12 +104,12 @@ mod tests {
         let batch = Batch {
             node: NodeName(b"n1".to_vec()),
             queue: Queue::Min,
-            floor: None,
             records: vec![],
         };
         let record = |json: &str, line: Option<&str>| Record {
             id: 7,
             deliveries: 1,
+            floor: None,
             json: Some(json.as_bytes().to_vec()),
             line: line.map(|text| text.as_bytes().to_vec()),
         };

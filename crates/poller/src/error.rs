@@ -33,6 +33,14 @@ pub enum PollError {
         /// The reason in the words of the sink.
         reason: String,
     },
+    /// Records of files are to be loaded into a hub, which would drop them.
+    #[error(
+        "sink {name}: a hub ignores old records as known ones: load the files into the sinks of its pollers"
+    )]
+    LoadIntoHub {
+        /// The name of the sink.
+        name: String,
+    },
     /// A task panicked. Its panic message was shown.
     #[error("{task} panicked")]
     TaskPanicked {

@@ -96,13 +96,18 @@ pub struct Progress {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, or a sink failed permanently.
+/// Returns an error if a file cannot be read, a sink failed permanently, or a sink is a hub: it takes old records for
+/// known ones, and would drop them.
 pub async fn load(
     files: Vec<PathBuf>,
     config: Config,
     progress: impl Fn(Progress),
     shutdown: &Shutdown,
 ) -> Result<Loaded, PollError> {
+    if let Some(hub) = config.sinks.iter().find(|sink| sink.kind.needs_floor()) {
+        let name = hub.name.clone();
+        return Err(PollError::LoadIntoHub { name });
+    }
     let tasks = Tasks::new(shutdown.clone());
     let (status, mut sinks) = (Status::new(), Sinks::new(tasks.clone()));
     sinks.set(&config, &status)?;
@@ -330,7 +335,6 @@ fn read(
                 let new = Batch {
                     node,
                     queue,
-                    floor: None,
                     records,
                 };
                 if let Some(full) = other.replace(new) {
@@ -410,6 +414,7 @@ fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), NotARecord> {
     let record = Record {
         id: head.id,
         deliveries: 1,
+        floor: None,
         json: json.map(<[u8]>::to_vec),
         line: head.line.map(String::into_bytes),
     };

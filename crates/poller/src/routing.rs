@@ -15,7 +15,7 @@ use super::tags::Edits;
 pub struct SinkHandle {
     /// The format in which the sink takes records.
     pub format: RecordFormat,
-    /// True if the sink needs the floors of the queues.
+    /// True if the sink needs the floors of the records.
     pub needs_floor: bool,
     /// The memory for records in flight to the sink.
     pub budget: Budget,

@@ -198,7 +198,7 @@ impl Worker {
                 node: &batch.node,
                 queue: batch.queue,
                 id: record.id,
-                floor: batch.floor,
+                floor: record.floor,
             });
             let origins: Vec<Origin> = origins.collect();
             let rejections = self.sink.write_from(&texts, &origins).await?;
@@ -358,13 +358,13 @@ mod tests {
         let record = |text: &&str| Record {
             id: 1,
             deliveries: 1 + u64::from(*text == "again"),
+            floor: None,
             json: Some(text.as_bytes().to_vec()),
             line: None,
         };
         let batch = Batch {
             node: NodeName(b"n".to_vec()),
             queue: Queue::Log,
-            floor: None,
             records: texts.iter().map(record).collect(),
         };
         let permit = Budget::new(1).try_acquire(1).unwrap();

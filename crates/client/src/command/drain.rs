@@ -28,8 +28,7 @@ pub fn read_records(reply: Value) -> Option<Vec<FetchedRecord>> {
         .collect()
 }
 
-/// Reads the reply of AGG.FETCH with the option WITHFLOOR: records, each with the floor of its queue; none if it is not
-/// one.
+/// Reads the reply of AGG.FETCH with the option WITHFLOOR: records, each with its floor; none if it is not one.
 pub fn read_floored_records(reply: Value) -> Option<Vec<(FetchedRecord, i64)>> {
     let records = reply::items(reply)?.into_iter();
     records
@@ -116,8 +115,8 @@ impl<'a> Fetch<'a> {
         self
     }
 
-    /// Asks for the floor of the queue with each record, for [`Import`](super::Import): no record with a lower id will
-    /// become available in the queue, except for those that are in it now.
+    /// Asks for the floor of each record, for [`Import`](super::Import): the queue has no record with an id from the floor
+    /// on to that of the record, and will not have one.
     pub fn with_floor(self) -> FetchWithFloor<'a> {
         FetchWithFloor(self)
     }
@@ -140,7 +139,7 @@ impl Command for Fetch<'_> {
     }
 }
 
-/// AGG.FETCH with the option WITHFLOOR: records, each with the floor of its queue.
+/// AGG.FETCH with the option WITHFLOOR: records, each with its floor.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchWithFloor<'a>(Fetch<'a>);
 

@@ -13,16 +13,19 @@ use crate::reply::Value;
 /// use agg_client::Queue;
 /// use agg_client::command::{Ack, Fetch, Import};
 ///
-/// let fetched = leaf.run(&Fetch::new("web1", &[Queue::Log]).with_floor()).await?;
-/// let Some(floor) = fetched.iter().map(|(_, floor)| *floor).min() else {
-///     return Ok(());
-/// };
-/// let mut records: Vec<_> = fetched.iter().map(|(record, _)| (record.id, &record.record)).collect();
-/// records.sort();
-/// let import = Import::new("web1", Queue::Log, records.iter().copied()).floor(floor);
-/// let stored = hub.run(&import).await?;
-/// let ids: Vec<i64> = records.iter().take(stored as usize).map(|(id, _)| *id).collect();
-/// leaf.run(&Ack::new("web1", Queue::Log, &ids)).await?;
+/// let mut fetched = leaf.run(&Fetch::new("web1", &[Queue::Log]).with_floor()).await?;
+/// fetched.sort_by_key(|(record, _)| record.id);
+/// // The leaf has no other record between those of one command.
+/// for run in fetched.chunk_by(|(before, _), (_, floor)| floor - 1 <= before.id) {
+///     let records = run.iter().map(|(record, _)| (record.id, &record.record));
+///     let import = Import::new("web1", Queue::Log, records).floor(run[0].1);
+///     let stored = hub.run(&import).await? as usize;
+///     let ids: Vec<i64> = run.iter().take(stored).map(|(record, _)| record.id).collect();
+///     leaf.run(&Ack::new("web1", Queue::Log, &ids)).await?;
+///     if stored < run.len() {
+///         break;
+///     }
+/// }
 /// # Ok(())
 /// # }
 /// ```
@@ -50,8 +53,9 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Promises that no record with a lower id will be imported that the server does not have. The floors that came
-    /// with the records say so, the lowest of them and earlier ones, too.
+    /// Promises that from the floor on to the last of these records nothing else will be imported that the server does not
+    /// have: it ignores what comes there later. The floor that came with the first record says so, and the others are
+    /// behind each other if the floor of each is at most the id after the one before.
     pub fn floor(mut self, floor: i64) -> Self {
         self.floor = Some(floor);
         self

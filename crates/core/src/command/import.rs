@@ -159,9 +159,7 @@ impl<'a> Import<'a> {
             }
             Err(ImportError::Refused(Shortage::Ranges)) => Err(full(
                 ctx,
-                format!(
-                    "too many gaps between the ids in {queue}: a FLOOR above the oldest removes them"
-                ),
+                format!("too many gaps between the ids in {queue}: give each record its FLOOR"),
             )),
         }
     }

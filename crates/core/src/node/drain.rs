@@ -28,8 +28,8 @@ pub(crate) struct Batch {
     records: Vec<BatchRecord>,
     /// The upper limit of the number of records.
     max: usize,
-    /// The floors of the queues, where the reply has them.
-    floors: Option<[u64; 5]>,
+    /// The floors of the records, where the reply has them.
+    floors: Option<Vec<u64>>,
 }
 
 struct BatchRecord {
@@ -50,18 +50,18 @@ impl Batch {
         }
     }
 
-    /// Writes `[[queue, id, deliveries, record], ...]`, with the floor of the queue behind each record if wanted.
+    /// Writes `[[queue, id, deliveries, record], ...]`, with its floor behind each record if wanted.
     pub fn reply(&self, reply: &mut dyn Reply) {
         reply.array(self.records.len());
         let mut start = 0;
-        for record in &self.records {
+        for (i, record) in self.records.iter().enumerate() {
             reply.array(4 + usize::from(self.floors.is_some()));
             reply.bulk(record.queue.name().as_bytes());
             reply.int(record.id as i64);
             reply.int(record.deliveries as i64);
             reply.bulk(self.text.get(start..record.end).unwrap_or_default());
-            if let Some(floors) = self.floors {
-                reply.int(floors[record.queue as usize] as i64);
+            if let Some(floors) = &self.floors {
+                reply.int(floors.get(i).map_or(0, |floor| *floor as i64));
             }
             start = record.end;
         }
@@ -157,7 +157,7 @@ impl Node {
         batch
     }
 
-    /// Leases and returns the oldest records, for `lease_ms`, and the floors of their queues if wanted.
+    /// Leases and returns the oldest records, for `lease_ms`, and their floors if wanted.
     pub(crate) fn fetch(
         &mut self,
         selection: Selection<'_>,
@@ -181,7 +181,10 @@ impl Node {
                 self.mark_delivered(queue, id, ctx.apply.now_ms);
             }
         }
-        batch.floors = with_floor.then(|| Queue::ALL.map(|queue| self.queues.floor(queue)));
+        if with_floor {
+            let floor = |record: &BatchRecord| self.queues.floor(record.queue, record.id);
+            batch.floors = Some(batch.records.iter().map(floor).collect());
+        }
         batch
     }
 

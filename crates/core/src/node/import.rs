@@ -6,13 +6,13 @@
 use crate::context::WriteContext;
 use crate::model::Queue;
 use crate::node::Node;
-use crate::node::queue::imported::{Imported, MAX_RANGES};
+use crate::node::queue::imported::{Imported, MAX_RANGES, first_of};
 
 /// Records of another server.
 #[derive(Clone, Copy)]
 pub(crate) struct Import<'a> {
     pub queue: Queue,
-    /// No record with a lower id will come that is not known; 0: not given.
+    /// The sender has nothing else from this id on to the last of the records that the node does not have; 0: not given.
     pub floor: u64,
     /// Ids and texts; the ids grow strictly.
     pub records: &'a [(u64, &'a [u8])],
@@ -43,18 +43,22 @@ struct Space {
     queue_bytes: u64,
     max_queue_bytes: u64,
     memory: u64,
-    floor: u64,
 }
 
 impl Space {
-    /// Takes the space for a record.
-    fn take(&mut self, imported: Option<&Imported>, id: u64, len: usize) -> Result<(), Shortage> {
+    /// Takes the space for a record that covers the ids from `first` to `id`.
+    fn take(
+        &mut self,
+        imported: Option<&Imported>,
+        (first, id): (u64, u64),
+        len: usize,
+    ) -> Result<(), Shortage> {
         let bytes = self.queue_bytes.saturating_add(Imported::cost(len));
         if bytes > self.max_queue_bytes {
             return Err(Shortage::Queue);
         }
-        let is_full = |i: &Imported| i.ranges_above(self.floor) >= MAX_RANGES;
-        if imported.is_some_and(|i| i.opens_range(id) && is_full(i)) {
+        let is_full = |i: &Imported| i.ranges_len() >= MAX_RANGES;
+        if imported.is_some_and(|i| is_full(i) && i.opens_range(first, id)) {
             return Err(Shortage::Ranges);
         }
         let cost = Node::import_cost(len);
@@ -78,27 +82,21 @@ impl Node {
         if let Some(at) = self.conflict(queue, records) {
             return Err(ImportError::Conflict(at));
         }
-        // A floor above its own records would make them duplicates, and lose them.
-        let floor = import.floor.min(records.first().map_or(0, |(id, _)| *id));
         let mut space = Space {
             queue_bytes: self.queues.imported_bytes(queue),
             max_queue_bytes: ctx.settings.queue_import,
             memory: ctx.memory.spare().saturating_sub(self.first_import_cost()),
-            floor,
         };
         let (mut stored, mut shortage, mut accepted) = (0, None, Vec::new());
-        let is_raised = floor > self.queues.imported(queue).map_or(0, Imported::mark);
         for &(id, text) in records {
             let imported = self.queues.imported(queue);
             let is_new = !imported.is_some_and(|i| i.is_known(id));
-            if is_new && let Err(too_little) = space.take(imported, id, text.len()) {
+            let first = first_of(import.floor, id);
+            if is_new && let Err(too_little) = space.take(imported, (first, id), text.len()) {
                 shortage = Some(too_little);
                 break;
             }
-            if is_raised && stored == 0 {
-                self.queues.raise_mark(queue, floor);
-            }
-            if is_new && self.queues.import(queue, id, text) {
+            if is_new && self.queues.import(queue, first, id, text) {
                 accepted.push((id, text));
             }
             stored += 1;
@@ -113,8 +111,8 @@ impl Node {
         if let Some(shortage) = shortage.filter(|_| stored == 0) {
             return Err(ImportError::Refused(shortage));
         }
-        if is_raised || new > 0 {
-            ctx.effects.import(queue, floor, &accepted);
+        if new > 0 {
+            ctx.effects.import(queue, import.floor, &accepted);
         }
         Ok(stored)
     }

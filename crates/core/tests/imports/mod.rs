@@ -33,7 +33,7 @@ fn import(
     Ok(reply.int() as u64)
 }
 
-/// Fetches records with the floor of their queue.
+/// Fetches records with their floors.
 fn fetch(w: &mut World, queue: &str, options: &str) -> Fetched {
     let reply = w.run(format!("FETCH {queue} WITHFLOOR {options}").trim_end());
     let record = |v: &Value| {
@@ -73,7 +73,7 @@ fn record_is_imported_once_and_delivered_as_it_came() {
     assert_eq!(import(&mut w, "LOG", 0, &[(7, text)]), Ok(1));
     assert!(!w.ready);
     let fetched = fetch(&mut w, "LOG", "");
-    assert_eq!(fetched, [(7, text.to_vec(), 0)]);
+    assert_eq!(fetched, [(7, text.to_vec(), 7)]);
     assert_eq!(import(&mut w, "LOG", 0, &[(7, text)]), Ok(1));
     assert_eq!(w.run("ACK LOG 7").int(), 1);
     assert_eq!(import(&mut w, "LOG", 0, &[(7, text)]), Ok(1));
@@ -137,44 +137,55 @@ fn imported_record_below_the_leases_is_delivered_next() {
 }
 
 #[test]
-fn floor_ends_what_is_remembered_and_is_never_above_its_records() {
+fn ids_above_a_floor_are_known_with_its_records() {
     let mut w = World::new();
     import_logs(&mut w, 0, &[10, 20, 30]).unwrap();
-    // A floor above the records that come with it: they are not lost.
-    assert_eq!(import_logs(&mut w, 99, &[25, 40]), Ok(2));
+    // Nothing else from 22 on to 40, as far as it is not here already.
+    assert_eq!(import_logs(&mut w, 22, &[25, 40]), Ok(2));
     assert_eq!(ids(&mut w, "LOG"), [10, 20, 25, 30, 40]);
-    assert_eq!(import_logs(&mut w, 0, &[5, 24]), Ok(2), "below the mark");
-    assert_eq!(import_logs(&mut w, 3, &[26]), Ok(1), "an older floor");
-    assert_eq!(ids(&mut w, "LOG"), [10, 20, 25, 26, 30, 40]);
-    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, 10);
-    w.run("ACK LOG 10 20");
-    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, 25, "the mark");
-    w.run("ACK LOG 25 26 30");
+    assert_eq!(import_logs(&mut w, 0, &[24, 39]), Ok(2), "covered");
+    assert_eq!(import_logs(&mut w, 99, &[5, 21]), Ok(2), "not covered");
+    assert_eq!(import_logs(&mut w, 0, &[19]), Ok(1), "not covered");
+    assert_eq!(ids(&mut w, "LOG"), [5, 10, 19, 20, 21, 25, 30, 40]);
+    let floors: Vec<u64> = fetch(&mut w, "LOG", "").iter().map(|r| r.2).collect();
+    assert_eq!(floors, [5, 10, 19, 20, 21, 22, 26, 31]);
+    w.run("ACK LOG 5 10 19 20 21 25 30");
+    w.run("NACK LOG 40");
     assert_eq!(
         fetch(&mut w, "LOG", "COUNT 1")[0].2,
-        25,
-        "the leaf may send 27"
+        19,
+        "the leaf may send 18"
     );
-    assert_eq!(import_logs(&mut w, 50, &[50]), Ok(1));
-    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, 40, "the oldest");
-    assert_eq!(counters(&mut w), [7, 2, 0]);
+    assert_eq!(import_logs(&mut w, 1, &[15]), Ok(1));
+    assert_eq!(import_logs(&mut w, 0, &[3]), Ok(1), "below the mark");
+    assert_eq!(import_logs(&mut w, 16, &[18]), Ok(1));
+    w.run("ACK LOG 15 18");
+    w.run("NACK LOG 40");
+    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, 1, "all is known");
+    assert_eq!(counters(&mut w), [10, 3, 0]);
 }
 
 #[test]
-fn floor_without_imports_is_the_oldest_record() {
+fn floor_of_a_record_is_behind_the_one_before() {
     let mut w = World::new();
-    let id = w.run("LOG a").int() as u64;
-    w.pass(5);
-    w.run("LOG b");
+    let mut id = || {
+        w.pass(5);
+        w.run("LOG a").int() as u64
+    };
+    let [first, second, third] = [id(), id(), id()];
     w.run("ERROR e");
-    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, id);
-    assert_eq!(fetch(&mut w, "LOG", "COUNT 1")[0].2, id, "leased");
-    w.run(&format!("ACK LOG {id}"));
-    w.pass(40_000);
-    let fetched = fetch(&mut w, "LOG", "COUNT 1");
-    assert_eq!(fetched[0].0, fetched[0].2);
-    let error = fetch(&mut w, "ERROR", "FORMAT JSON");
-    assert_eq!(error[0].0, error[0].2);
+    let fetched = fetch(&mut w, "LOG", "COUNT 2 LEASE 1000");
+    assert_eq!([fetched[0].2, fetched[1].2], [1, first + 1]);
+    // Leased ones count: they may come back.
+    assert_eq!(fetch(&mut w, "LOG", "LEASE 1000")[0].2, second + 1);
+    w.run(&format!("ACK LOG {second}"));
+    w.run(&format!("NACK LOG {third}"));
+    assert_eq!(fetch(&mut w, "LOG", "LEASE 1000")[0].2, first + 1);
+    w.run(&format!("ACK LOG {first}"));
+    w.run(&format!("NACK LOG {third}"));
+    let last = fetch(&mut w, "LOG", "");
+    assert_eq!((last[0].0, last[0].2), (third, 1));
+    assert_eq!(fetch(&mut w, "ERROR", "FORMAT JSON")[0].2, 1);
     assert_eq!(w.run("FETCH LOG").list().len(), 0);
 }
 
@@ -383,9 +394,9 @@ fn without_memory_nothing_new_is_imported_and_nothing_evicted() {
 }
 
 #[test]
-fn too_many_gaps_are_refused_until_a_floor_removes_them() {
+fn too_many_gaps_are_refused_until_they_are_closed() {
     let mut w = World::new();
-    let ids: Vec<u64> = (1..=16_500).map(|i| 2 * i).collect();
+    let ids: Vec<u64> = (1..=16_500).map(|i| 3 * i).collect();
     assert_eq!(import_logs(&mut w, 0, &ids[..9_000]), Ok(9_000));
     assert_eq!(import_logs(&mut w, 0, &ids[9_000..]), Ok(16_384 - 9_000));
     let error = import_logs(&mut w, 0, &ids[16_384..])
@@ -393,9 +404,48 @@ fn too_many_gaps_are_refused_until_a_floor_removes_them() {
         .to_string();
     assert_eq!(
         error,
-        "AGGFULL AGG.IMPORT: too many gaps between the ids in LOG: a FLOOR above the oldest removes them"
+        "AGGFULL AGG.IMPORT: too many gaps between the ids in LOG: give each record its FLOOR"
     );
-    assert_eq!(import_logs(&mut w, 0, &[3, 5]), Ok(2), "they close gaps");
-    assert_eq!(import_logs(&mut w, 30_000, &ids[16_384..]), Ok(116));
+    assert_eq!(import_logs(&mut w, 0, &[4, 8]), Ok(2), "next to others");
+    let first = ids[16_384];
+    assert_eq!(import_logs(&mut w, first - 2, &ids[16_384..]), Ok(116));
+    // The lowest record of the sender is always taken.
+    assert_eq!(import_logs(&mut w, 1, &[2]), Ok(1));
+    assert_eq!(import_logs(&mut w, 5, &[11]), Ok(1));
     assert_eq!(w.peek("LOG").len(), 10_000);
+}
+
+/// However many records another relay leaves to be brought, the hub remembers their gaps alone.
+#[test]
+fn ids_of_a_relay_need_few_ranges() {
+    let (mut leaf, mut hub) = (World::new(), World::new());
+    for _ in 0..40 {
+        for _ in 0..500 {
+            leaf.run("LOG x");
+            leaf.pass(1);
+        }
+    }
+    // One record stays with a relay that hangs.
+    let late = fetch(&mut leaf, "LOG", "COUNT 1 LEASE 3600000");
+    let mut brought = 0;
+    loop {
+        let fetched = fetch(&mut leaf, "LOG", "COUNT 2000 LEASE 3600000");
+        let Some((_, _, floor)) = fetched.first() else {
+            break;
+        };
+        let texts: Vec<(u64, &[u8])> = fetched
+            .iter()
+            .map(|(id, text, _)| (*id, &text[..]))
+            .collect();
+        assert_eq!(
+            import(&mut hub, "LOG", *floor, &texts),
+            Ok(texts.len() as u64)
+        );
+        brought += texts.len();
+        hub.pop("LOG");
+    }
+    assert_eq!(brought, 19_999);
+    let texts: Vec<(u64, &[u8])> = late.iter().map(|(id, text, _)| (*id, &text[..])).collect();
+    assert_eq!(import(&mut hub, "LOG", late[0].2, &texts), Ok(1));
+    assert_eq!(counters(&mut hub), [20_000, 0, 0]);
 }

@@ -17,8 +17,8 @@ const TIERS: usize = 3;
 struct Batch {
     from: usize,
     queue: &'static str,
-    floor: u64,
-    records: Vec<(u64, Vec<u8>)>,
+    /// Ids, texts and floors.
+    records: Vec<(u64, Vec<u8>, u64)>,
 }
 
 struct Relays {
@@ -110,34 +110,48 @@ impl Relays {
     fn fetch(&mut self, from: usize, queue: &'static str, count: usize) {
         let options = format!("COUNT {count} LEASE 500");
         let fetched = fetch(&mut self.tiers[from], queue, &options);
-        let Some(floor) = fetched.first().map(|r| r.2) else {
+        if fetched.is_empty() {
             return;
-        };
-        let mut records: Vec<(u64, Vec<u8>)> = fetched.into_iter().map(|r| (r.0, r.1)).collect();
+        }
+        let mut records = fetched;
         records.sort();
         self.batches.push(Batch {
             from,
             queue,
-            floor,
             records,
         });
     }
 
+    /// Imports records, those together between which the leaf had no others. Returns how many are stored.
+    fn import(&mut self, batch: &Batch, has_floors: bool) -> usize {
+        let hub = &mut self.tiers[batch.from + 1];
+        let mut stored = 0;
+        let follows = |a: &(u64, Vec<u8>, u64), b: &(u64, Vec<u8>, u64)| b.2 <= a.0 + 1;
+        for run in batch.records.chunk_by(follows) {
+            let texts: Vec<(u64, &[u8])> = run.iter().map(|(id, t, _)| (*id, &t[..])).collect();
+            let floor = if has_floors { run[0].2 } else { 0 };
+            let count = match import(hub, batch.queue, floor, &texts) {
+                Ok(count) => count as usize,
+                Err(error) => {
+                    assert!(error.to_string().starts_with("AGGFULL"), "{error}");
+                    0
+                }
+            };
+            stored += count;
+            if count < run.len() {
+                break;
+            }
+        }
+        stored
+    }
+
     /// `how`: what happens after it was imported.
     fn deliver(&mut self, batch: Batch, how: usize) {
-        let texts: Vec<(u64, &[u8])> = batch.records.iter().map(|(id, t)| (*id, &t[..])).collect();
-        let floor = if how == 1 { 0 } else { batch.floor };
-        let stored = match import(&mut self.tiers[batch.from + 1], batch.queue, floor, &texts) {
-            Ok(stored) => stored as usize,
-            Err(error) => {
-                assert!(error.to_string().starts_with("AGGFULL"), "{error}");
-                0
-            }
-        };
+        let stored = self.import(&batch, how != 1);
         self.partial += usize::from(stored > 0 && stored < batch.records.len());
         let (done, rest) = batch.records.split_at(stored);
         if how != 2 && !done.is_empty() {
-            let ids: Vec<String> = done.iter().map(|(id, _)| id.to_string()).collect();
+            let ids: Vec<String> = done.iter().map(|(id, ..)| id.to_string()).collect();
             let from = &mut self.tiers[batch.from];
             from.run(&format!("ACK {} {}", batch.queue, ids.join(" ")));
         }

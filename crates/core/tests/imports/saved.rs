@@ -55,7 +55,7 @@ fn many_ranges_and_long_records_are_saved_in_frames() {
         .map(|i| BASE as u64 * 1000 - 2 * i)
         .rev()
         .collect();
-    import_logs(&mut w, 1, &ids).unwrap();
+    import_logs(&mut w, 0, &ids).unwrap();
     let frames = frames(w.node.as_ref().unwrap());
     let count = |kind: u8| frames.iter().filter(|frame| frame[0] == kind).count();
     assert!(count(0x17) > 1 && count(0x18) > 5, "{}", frames.len());

@@ -16,7 +16,7 @@ use crate::rotation::Mode;
 
 use super::error::ConfigError;
 use super::fleet::{self, RawFleet};
-use super::model::{Config, Route, WebLimits};
+use super::model::{Config, Kind, Route, WebLimits};
 use super::route::RawRoute;
 use super::serve::RawServe;
 use super::sink::{self, RawSink};
@@ -92,7 +92,15 @@ impl RawFile {
         }
         let mut sinks = Vec::new();
         for (name, sink) in &self.sink {
-            sinks.push(sink::check(name, sink)?);
+            let checked = sink::check(name, sink)?;
+            if let Kind::Aggregator(hub) = &checked.kind
+                && addresses.contains(hub.server.endpoint())
+            {
+                let address = hub.server.endpoint();
+                let text = format!("{address} is a source: a server cannot be its own hub");
+                return Err(ConfigError::at(sink, text));
+            }
+            sinks.push(checked);
         }
         let max_in_flight = self.max_in_flight(sinks.len())?;
         let route = |route: &Spanned<RawRoute>| route.get_ref().check(route, &sinks);

@@ -148,7 +148,7 @@ impl Kind {
         }
     }
 
-    /// Returns whether the sink needs the floors of the queues.
+    /// Returns whether the sink needs the floors of the records.
     pub fn needs_floor(&self) -> bool {
         matches!(self, Kind::Aggregator(_))
     }

@@ -1,6 +1,6 @@
 //! Fetching: the commands of the planned fetches, and what becomes of the replies.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -95,9 +95,8 @@ impl Drainer {
                 .ledger
                 .new_records(&node_queue.node, node_queue.queue, fetched);
             if !fetched.is_empty() {
-                let floor = floors.get(&node_queue.queue).copied();
-                let records = self.records(index, fetched);
-                self.deliver(index, &mut permits, (records, floor), start);
+                let records = self.records(index, fetched, &floors);
+                self.deliver(index, &mut permits, records, start);
             }
         }
         Ok(())
@@ -147,7 +146,7 @@ impl Drainer {
     }
 
     /// Converts records to the formats that the sinks take.
-    fn records(&self, index: usize, fetched: Vec<FetchedRecord>) -> Vec<Record> {
+    fn records(&self, index: usize, fetched: Vec<FetchedRecord>, floors: &Floors) -> Vec<Record> {
         let node_queue = &self.node_queues[index];
         let formats = (
             node_queue.needs(RecordFormat::Json),
@@ -166,6 +165,7 @@ impl Drainer {
             Record {
                 id: fetched.id,
                 deliveries: fetched.deliveries,
+                floor: floors.get(&(fetched.queue, fetched.id)).copied(),
                 json,
                 line,
             }
@@ -173,12 +173,12 @@ impl Drainer {
         fetched.into_iter().map(record).collect()
     }
 
-    /// Hands the records of one queue, with its floor, to its sinks, with their part of the budget for the reply.
+    /// Hands the records of one queue to its sinks, with their part of the budget for the reply.
     fn deliver(
         &mut self,
         index: usize,
         permits: &mut [Permit],
-        (records, floor): (Vec<Record>, Option<i64>),
+        records: Vec<Record>,
         start: Instant,
     ) {
         let node_queue = &self.node_queues[index];
@@ -194,7 +194,6 @@ impl Drainer {
         let batch = Arc::new(Batch {
             node: node_queue.node.clone(),
             queue: node_queue.queue,
-            floor,
             records,
         });
         for (to, permit) in node_queue.destinations.iter().zip(permits) {
@@ -207,17 +206,17 @@ impl Drainer {
     }
 }
 
-/// Reads the reply of a fetch, with the floors of its queues if they were asked for; none if it is not one.
-fn read(reply: Value, has_floors: bool) -> Option<(Vec<FetchedRecord>, BTreeMap<Queue, i64>)> {
+/// The floors of records.
+type Floors = HashMap<(Queue, i64), i64>;
+
+/// Reads the reply of a fetch, with the floors of its records if they were asked for; none if it is not one.
+fn read(reply: Value, has_floors: bool) -> Option<(Vec<FetchedRecord>, Floors)> {
     if !has_floors {
-        return Some((fetch::read_records(reply)?, BTreeMap::new()));
+        return Some((fetch::read_records(reply)?, Floors::new()));
     }
     let floored = fetch::read_floored_records(reply)?;
-    let mut floors = BTreeMap::new();
-    for (record, floor) in &floored {
-        let lowest = floors.entry(record.queue).or_insert(*floor);
-        *lowest = (*lowest).min(*floor);
-    }
+    let floor = |(record, floor): &(FetchedRecord, i64)| ((record.queue, record.id), *floor);
+    let floors = floored.iter().map(floor).collect();
     let records = floored.into_iter().map(|(record, _)| record);
     Some((records.collect(), floors))
 }
@@ -227,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_queue_has_its_own_floor() {
+    fn each_record_has_its_own_floor() {
         let record = |queue: &str, id: i64, floor: i64| {
             Value::Array(vec![
                 Value::BulkString(queue.into()),
@@ -240,11 +239,19 @@ mod tests {
         let reply = Value::Array(vec![
             record("MIN", 9, 9),
             record("LOG", 5, 3),
-            record("LOG", 6, 4),
+            record("LOG", 9, 6),
         ]);
         let (records, floors) = read(reply.clone(), true).unwrap();
         assert_eq!(records.len(), 3);
-        assert_eq!(floors, [(Queue::Min, 9), (Queue::Log, 3)].into());
+        assert_eq!(
+            floors,
+            [
+                ((Queue::Min, 9), 9),
+                ((Queue::Log, 5), 3),
+                ((Queue::Log, 9), 6)
+            ]
+            .into()
+        );
         assert!(read(reply, false).unwrap().1.is_empty());
     }
 }

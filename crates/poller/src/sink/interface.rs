@@ -26,8 +26,8 @@ pub struct Origin<'a> {
     pub queue: Queue,
     /// The id in the queue.
     pub id: i64,
-    /// The floor of the queue when the record was fetched: no record with a lower id will be delivered that was not
-    /// acknowledged. `None`: not known.
+    /// The floor of the record: its queue has nothing else from the floor on to the id, and will not have. `None`: not
+    /// known.
     pub floor: Option<i64>,
 }
 

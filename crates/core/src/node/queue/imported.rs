@@ -1,9 +1,10 @@
 //! The records of one queue that came from another server, and the ids that came.
 //!
 //! The ids arrive in any order, and again: several pollers relay a node, each with leases of its own, and a lease that
-//! expires brings old ids late. So the ids that were accepted are kept, as ranges, until the sender says that none below
-//! a floor will come that is new. An id below the mark, which is the highest floor so far, was accepted or will never
-//! come.
+//! expires brings old ids late. So the ids that were accepted are kept, as ranges. The sender says with a record down to
+//! which id, its floor, it has nothing else that was not brought, and the range covers these ids, too. So ranges are as
+//! many as the gaps for which another relay still has a record, and not as many as records: ids are times, and seldom
+//! follow each other. A record with nothing before it raises the mark, below which everything is known.
 //!
 //! # Invariants
 //!
@@ -12,11 +13,19 @@
 
 use std::collections::BTreeMap;
 
-/// The limit of the ranges of a queue. A floor removes those below it.
+/// The limit of the ranges of a queue.
 pub(crate) const MAX_RANGES: usize = 16_384;
 
 /// The bytes that an imported record counts for besides its own: its place in the tree, and its block.
 const RECORD_BYTES: u64 = 64;
+
+/// Returns the first id that a record covers. A floor above its own record covers nothing else.
+pub(crate) fn first_of(floor: u64, id: u64) -> u64 {
+    match floor {
+        0 => id,
+        floor => floor.min(id),
+    }
+}
 
 /// The imported records of one queue.
 #[derive(Default)]
@@ -59,49 +68,60 @@ impl Imported {
         self.ranges.len()
     }
 
-    /// Returns how many ranges a floor leaves.
-    pub fn ranges_above(&self, floor: u64) -> usize {
-        let ended = self.ranges.iter().take_while(|(_, last)| **last < floor);
-        self.ranges.len() - ended.count()
-    }
-
     /// Returns `true` if the id was accepted, or is below the mark.
     pub fn is_known(&self, id: u64) -> bool {
         let before = self.ranges.range(..=id).next_back();
         id < self.mark || before.is_some_and(|(_, last)| id <= *last)
     }
 
-    /// Returns `true` if the id, which is not known, is a range of its own.
-    pub fn opens_range(&self, id: u64) -> bool {
-        let before = self.ranges.range(..id).next_back();
-        let extends = before.is_some_and(|(_, last)| *last + 1 == id);
-        !extends && !self.ranges.contains_key(&(id + 1))
+    /// Returns the lowest id from which on all ids below `id` are known.
+    pub fn known_from(&self, id: u64) -> u64 {
+        if id <= self.mark {
+            return 1;
+        }
+        match self.ranges.range(..id).next_back() {
+            Some((first, last)) if *last + 1 >= id && *first > self.mark => *first,
+            Some((_, last)) if *last + 1 >= id => 1,
+            _ => id,
+        }
     }
 
-    /// Raises the mark, and removes the ranges below it.
-    pub fn raise(&mut self, floor: u64) {
-        if floor <= self.mark {
+    /// Returns `true` if the ids from `first` to `last` would be a range of their own.
+    pub fn opens_range(&self, first: u64, last: u64) -> bool {
+        let before = self.ranges.range(..=last + 1).next_back();
+        first > self.mark && before.is_none_or(|(_, end)| *end + 1 < first)
+    }
+
+    /// Notes that the ids from `first` to `last` are known.
+    fn cover(&mut self, mut first: u64, mut last: u64) {
+        if let Some((start, end)) = self.ranges.range(..first).next_back()
+            && *end + 1 >= first
+        {
+            (first, last) = (*start, last.max(*end));
+        }
+        while let Some((&start, &end)) = self.ranges.range(first..=last + 1).next() {
+            last = last.max(end);
+            self.ranges.remove(&start);
+        }
+        if first > self.mark {
+            self.ranges.insert(first, last);
             return;
         }
-        self.mark = floor;
-        while let Some(range) = self.ranges.first_entry().filter(|r| *r.key() < floor) {
-            let last = range.remove();
-            if last >= floor {
-                self.ranges.insert(floor, last);
-            }
+        self.mark = self.mark.max(last + 1);
+        while let Some(range) = self.ranges.first_entry().filter(|r| *r.key() <= self.mark) {
+            self.mark = self.mark.max(range.remove() + 1);
         }
     }
 
-    /// Accepts a record whose id is not known.
-    pub fn insert(&mut self, id: u64, text: &[u8]) {
-        let last = self.ranges.remove(&(id + 1)).unwrap_or(id);
-        match self.ranges.range_mut(..id).next_back() {
-            Some((_, before)) if *before + 1 == id => *before = last,
-            _ => {
-                self.ranges.insert(id, last);
-            }
-        }
+    /// Accepts a record whose id is not known. Nothing else will come from `first` on to its id.
+    pub fn insert(&mut self, first: u64, id: u64, text: &[u8]) {
+        self.cover(first, id);
         self.load(id, text);
+    }
+
+    /// Loads the mark of a saved node.
+    pub fn load_mark(&mut self, mark: u64) {
+        self.mark = mark;
     }
 
     /// Loads a range above all others of a saved node.
@@ -165,30 +185,40 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_behave_as_a_set_of_ids(ops in prop::collection::vec((0u8..8, 1u64..60), 0..200)) {
+        fn ranges_behave_as_a_set_of_ids(ops in prop::collection::vec((0u64..8, 1u64..60), 0..200)) {
             let (mut imported, mut known, mut mark) = (Imported::default(), BTreeSet::new(), 0);
-            for (op, id) in ops {
-                if op == 0 {
-                    mark = mark.max(id);
-                    known.retain(|id| *id >= mark);
-                    let above = imported.ranges_above(mark);
-                    imported.raise(id);
-                    prop_assert_eq!(imported.ranges_len(), above);
-                } else if id >= mark && !known.contains(&id) {
+            let mut records = 0;
+            for (back, id) in ops {
+                let first = if back == 7 { 1 } else { id.saturating_sub(back).max(1) };
+                if id >= mark && !known.contains(&id) {
                     prop_assert!(!imported.is_known(id));
-                    let opens = !known.contains(&(id - 1)) && !known.contains(&(id + 1));
-                    prop_assert_eq!(imported.opens_range(id), opens);
-                    imported.insert(id, &[0; 7]);
-                    known.insert(id);
+                    let is_known = |id: u64| id < mark || known.contains(&id);
+                    let opens = first > mark && !(first - 1..=id + 1).any(is_known);
+                    prop_assert_eq!(imported.opens_range(first, id), opens);
+                    let ranges = imported.ranges_len();
+                    imported.insert(first, id, &[0; 7]);
+                    records += 1;
+                    prop_assert!(opens == (imported.ranges_len() > ranges));
+                    known.extend(first..=id);
+                    if first <= mark {
+                        mark = id + 1;
+                    }
+                    while known.contains(&mark) {
+                        mark += 1;
+                    }
+                    known.retain(|id| *id >= mark);
                 }
+                prop_assert_eq!(imported.mark(), mark);
                 for id in 0..62 {
                     prop_assert_eq!(imported.is_known(id), id < mark || known.contains(&id));
+                    let from = (1..id).rev().find(|id| *id >= mark && !known.contains(id));
+                    prop_assert_eq!(imported.known_from(id.max(1)), from.map_or(1, |id| id + 1));
                 }
                 let ids: Vec<u64> = imported.ranges().flat_map(|(first, last)| first..=last).collect();
                 prop_assert!(ids.iter().eq(known.iter()));
                 prop_assert!(imported.ranges().zip(imported.ranges().skip(1)).all(|(a, b)| a.1 + 1 < b.0));
             }
-            prop_assert_eq!(imported.bytes(), imported.len() * Imported::cost(7));
+            prop_assert_eq!((imported.len(), imported.bytes()), (records, records * Imported::cost(7)));
             while let Some(id) = imported.next_from(0) {
                 prop_assert!(imported.remove(id) && !imported.remove(id));
             }

@@ -17,7 +17,7 @@ use crate::counters::Dropped;
 use crate::error::DecodeError;
 use crate::model::{CompactForm, LogEntry, Queue, Window, WindowRecord};
 use crate::node::queue::fifo::Fifo;
-use crate::node::queue::imported::Imported;
+use crate::node::queue::imported::{Imported, first_of};
 use crate::node::queue::lease::Leases;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -118,12 +118,14 @@ impl Queues {
         self.next_from(queue, 0)
     }
 
-    /// Returns the floor of a queue: no record with a lower id will become available, except for those that are queued.
-    pub fn floor(&self, queue: Queue) -> u64 {
-        let first = self.first(queue).unwrap_or(0);
-        // What is imported may have any id from the mark on.
-        self.imported(queue)
-            .map_or(first, |imported| first.min(imported.mark()))
+    /// Returns the floor of a record: from it on to the id of the record nothing is queued, and nothing will become
+    /// available. 1: there is nothing before the record.
+    pub fn floor(&self, queue: Queue, id: u64) -> u64 {
+        let before = self.ids(queue, id.saturating_sub(1), true).next();
+        let floor = before.map_or(1, |before| before + 1);
+        // What is imported may have any id that is not known yet.
+        let imported = self.imported(queue);
+        imported.map_or(floor, |imported| floor.max(imported.known_from(id)))
     }
 
     /// Returns the oldest id that is at least `id`.
@@ -188,12 +190,7 @@ impl Queues {
         &mut self.imported.get_or_insert_default()[queue as usize]
     }
 
-    /// Raises the mark of a queue to a floor.
-    pub fn raise_mark(&mut self, queue: Queue, floor: u64) {
-        self.imported_mut(queue).raise(floor);
-    }
-
-    /// Raises the mark of a queue to a floor, and queues records of another server.
+    /// Queues records of another server.
     pub fn import_all<'t>(
         &mut self,
         queue: Queue,
@@ -201,19 +198,19 @@ impl Queues {
         records: impl Iterator<Item = (u64, &'t [u8])>,
         apply: &mut ApplyContext,
     ) {
-        self.raise_mark(queue, floor);
         let imported = records
-            .filter(|(id, text)| self.import(queue, *id, text))
+            .filter(|(id, text)| self.import(queue, first_of(floor, *id), *id, text))
             .count() as u64;
         apply.count(|c| c.imported = c.imported.saturating_add(imported));
     }
 
-    /// Queues a record of another server. False if its id is known, or is that of a record of the node itself.
-    pub fn import(&mut self, queue: Queue, id: u64, text: &[u8]) -> bool {
+    /// Queues a record of another server, which has nothing else from `first` on to its id. False if its id is known, or
+    /// is that of a record of the node itself.
+    pub fn import(&mut self, queue: Queue, first: u64, id: u64, text: &[u8]) -> bool {
         if self.is_own(queue, id) || self.imported(queue).is_some_and(|i| i.is_known(id)) {
             return false;
         }
-        self.imported_mut(queue).insert(id, text);
+        self.imported_mut(queue).insert(first, id, text);
         self.last_id = self.last_id.max(id);
         self.leases[queue as usize].add(id);
         self.ready = true;

@@ -380,7 +380,7 @@ fn imported_ids(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), 
     let newest = ranges.last().map_or(mark, |(_, last)| *last);
     node.queues.last_id = node.queues.last_id.max(newest);
     let imported = node.queues.imported_mut(queue);
-    imported.raise(mark);
+    imported.load_mark(mark);
     for (first, last) in ranges {
         imported.load_range(first, last);
     }

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - A command has records of one queue of one node, by ascending ids, within the limits of AGG.IMPORT.
-//! - Its floor is the lowest that came with records of the queue, so it is at most one that holds.
+//! - Its floor is that of its first record, and between its records the leaf had no others: the hub takes all ids from
+//!   the floor on to those of the records for known, and would ignore what is between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +21,16 @@ const MAX_RECORDS: usize = 10_000;
 /// A queue of a node.
 pub type NodeQueue = (Vec<u8>, Queue);
 
-/// The records of a write that one queue of a node gets.
-#[derive(Default)]
-pub struct Group {
+/// A record of a write. One that is given twice is sent once.
+struct Grouped {
+    /// Its places in the write.
+    places: Vec<usize>,
     floor: Option<i64>,
-    /// The place in the write and the text of each record, by its id. One that is given twice is sent once.
-    records: BTreeMap<i64, (Vec<usize>, Vec<u8>)>,
+    text: Vec<u8>,
 }
+
+/// The records of a write that one queue of a node gets, by their ids.
+type Group = BTreeMap<i64, Grouped>;
 
 /// The places in a write and the ids of the records of one command.
 pub struct Sent {
@@ -49,55 +53,46 @@ impl Groups {
             if stored.contains(&key, origin.id) {
                 continue;
             }
-            let group = groups.entry(key).or_insert_with(|| Group {
+            let group = groups.entry(key).or_default();
+            let record = group.entry(origin.id).or_insert_with(|| Grouped {
+                places: Vec::new(),
                 floor: origin.floor,
-                records: BTreeMap::new(),
+                text: text.to_vec(),
             });
-            // Without the floor of one record, none is known of all.
-            group.floor = group.floor.zip(origin.floor).map(|(a, b)| a.min(b));
-            let record = group.records.entry(origin.id);
-            let (places, _) = record.or_insert_with(|| (Vec::new(), text.to_vec()));
-            places.push(place);
+            record.places.push(place);
         }
         Groups(groups)
     }
 
     /// Returns whether nothing is left to be sent.
     pub fn is_empty(&self) -> bool {
-        self.0.values().all(|group| group.records.is_empty())
+        self.0.values().all(BTreeMap::is_empty)
     }
 
     /// Returns the commands for all records, each with at most `max` of them.
     pub fn commands(&self, max: usize) -> (Vec<Cmd>, Vec<Sent>) {
         let (mut commands, mut all_sent) = (Vec::new(), Vec::new());
-        for ((node, queue), group) in &self.0 {
-            let mut records: Vec<(i64, &Vec<u8>)> = Vec::new();
+        for (node_queue, group) in &self.0 {
+            let mut run: Vec<(i64, &Grouped)> = Vec::new();
             let mut bytes = 0;
-            let mut finish = |records: &mut Vec<(i64, &Vec<u8>)>| {
-                if records.is_empty() {
-                    return;
-                }
-                let import = Import::new(node, *queue, records.iter().copied());
-                let import = match group.floor {
-                    Some(floor) if floor > 0 => import.floor(floor),
-                    _ => import,
-                };
-                commands.push(import.to_cmd());
-                all_sent.push(Sent {
-                    node_queue: (node.clone(), *queue),
-                    ids: records.drain(..).map(|(id, _)| id).collect(),
-                });
-            };
-            for (id, (_, text)) in &group.records {
-                let is_full = records.len() >= max.min(MAX_RECORDS);
-                if is_full || bytes + text.len() > MAX_BYTES {
-                    finish(&mut records);
+            for (id, record) in group {
+                let is_full = run.len() >= max.min(MAX_RECORDS);
+                let is_large = bytes + record.text.len() > MAX_BYTES;
+                if let Some((last, before)) = run.last()
+                    && (is_full || is_large || !follows(record.floor, *last, before.floor))
+                {
+                    commands.push(import(node_queue, &run));
+                    all_sent.push(sent(node_queue, &run));
+                    run.clear();
                     bytes = 0;
                 }
-                bytes += text.len();
-                records.push((*id, text));
+                bytes += record.text.len();
+                run.push((*id, record));
             }
-            finish(&mut records);
+            if !run.is_empty() {
+                commands.push(import(node_queue, &run));
+                all_sent.push(sent(node_queue, &run));
+            }
         }
         (commands, all_sent)
     }
@@ -105,8 +100,38 @@ impl Groups {
     /// Removes a record, and returns its places in the write.
     pub fn remove(&mut self, node_queue: &NodeQueue, id: i64) -> Vec<usize> {
         let group = self.0.get_mut(node_queue);
-        let record = group.and_then(|group| group.records.remove(&id));
-        record.map(|(places, _)| places).unwrap_or_default()
+        let record = group.and_then(|group| group.remove(&id));
+        record.map(|record| record.places).unwrap_or_default()
+    }
+}
+
+/// Returns whether a record with this floor can be sent behind the one with the id `before` and its floor.
+fn follows(floor: Option<i64>, before: i64, floor_before: Option<i64>) -> bool {
+    match (floor_before, floor) {
+        (Some(_), Some(floor)) => floor.saturating_sub(1) <= before,
+        // Without floors a record says nothing about others.
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn import((node, queue): &NodeQueue, run: &[(i64, &Grouped)]) -> Cmd {
+    let import = Import::new(
+        node,
+        *queue,
+        run.iter().map(|(id, record)| (*id, &record.text)),
+    );
+    match run.first().and_then(|(_, record)| record.floor) {
+        // Below 1 there are no ids, and 0 is no floor.
+        Some(floor) if floor > 0 => import.floor(floor).to_cmd(),
+        _ => import.to_cmd(),
+    }
+}
+
+fn sent(node_queue: &NodeQueue, run: &[(i64, &Grouped)]) -> Sent {
+    Sent {
+        node_queue: node_queue.clone(),
+        ids: run.iter().map(|(id, _)| *id).collect(),
     }
 }
 
@@ -163,26 +188,62 @@ mod tests {
             floor,
         };
         let origins = [
-            origin(0, 9, Some(5)),
+            origin(0, 9, Some(8)),
             origin(0, 7, Some(3)),
             origin(1, 4, None),
             origin(1, 3, Some(2)),
-            origin(0, 9, Some(4)),
+            origin(0, 9, Some(8)),
         ];
         let texts: [&[u8]; 5] = [b"9", b"7", b"4", b"3", b"9"];
         let mut groups = Groups::new(&texts, &origins, &Stored::default());
         let (commands, sent) = groups.commands(10);
         assert_eq!(words(&commands[0]), "AGG.IMPORT a LOG FLOOR 3 7 7 9 9");
-        assert_eq!(commands.len(), 2);
-        assert_eq!(sent[1].ids, [3, 4]);
+        assert_eq!((commands.len(), &sent[1].ids[..]), (3, &[3][..]));
         let (commands, sent) = groups.commands(1);
         assert_eq!((commands.len(), sent.len()), (4, 4));
+        assert_eq!(words(&commands[1]), "AGG.IMPORT a LOG FLOOR 8 9 9");
         assert_eq!(groups.remove(&sent[1].node_queue, 9), [0, 4]);
         assert_eq!(groups.remove(&sent[1].node_queue, 9), [0; 0]);
         let mut stored = Stored::default();
         stored.add(&sent[0].node_queue, &[7, 9]);
         let groups = Groups::new(&texts[..2], &origins[..2], &stored);
         assert!(groups.is_empty());
+    }
+
+    #[test]
+    fn command_ends_where_the_leaf_has_another_record() {
+        let node = NodeName(b"a".to_vec());
+        let lines = |records: &[(i64, Option<i64>)]| -> Vec<String> {
+            let origin = |(id, floor): &(i64, Option<i64>)| Origin {
+                node: &node,
+                queue: Queue::Log,
+                id: *id,
+                floor: *floor,
+            };
+            let origins: Vec<Origin> = records.iter().map(origin).collect();
+            let texts: Vec<&[u8]> = records.iter().map(|_| &b"x"[..]).collect();
+            let groups = Groups::new(&texts, &origins, &Stored::default());
+            groups.commands(10).0.iter().map(words).collect()
+        };
+        // 15 is leased by another relay.
+        assert_eq!(
+            lines(&[(10, Some(1)), (13, Some(11)), (20, Some(16))]),
+            [
+                "AGG.IMPORT a LOG FLOOR 1 10 x 13 x",
+                "AGG.IMPORT a LOG FLOOR 16 20 x"
+            ]
+        );
+        // Fetched later, when 10 was gone.
+        assert_eq!(
+            lines(&[(10, Some(7)), (13, Some(1))]),
+            ["AGG.IMPORT a LOG FLOOR 7 10 x 13 x"]
+        );
+        assert_eq!(
+            lines(&[(10, None), (13, None)]),
+            ["AGG.IMPORT a LOG 10 x 13 x"]
+        );
+        assert_eq!(lines(&[(10, Some(1)), (13, None)]).len(), 2);
+        assert_eq!(lines(&[(10, Some(0)), (13, Some(i64::MIN))]).len(), 1);
     }
 
     #[test]

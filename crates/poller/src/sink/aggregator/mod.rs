@@ -279,6 +279,7 @@ impl Sink for Aggregator {
             max = (max / 2).max(1);
         }
         self.stored = Stored::default();
+        rejections.sort_by_key(|rejection| rejection.index);
         Ok(rejections)
     }
 }
