@@ -33,7 +33,7 @@ pub struct PlacedRecord {
     pub id: i64,
     /// The number of times that the record was delivered, this time included.
     pub deliveries: u64,
-    /// The floor of the queue, if the server sent it.
+    /// The floor of the record, if the server sent it.
     pub floor: Option<i64>,
     /// The place of the text in the bytes of the reply.
     pub place: Range<usize>,
