@@ -252,7 +252,7 @@ fn memory_is_bounded_at_each_of_three_tiers_while_the_last_poller_is_away() {
     end(drained);
 }
 
-/// Such records cannot be told from repetitions: the hub counts them.
+/// Such records look like repetitions: the hub counts them.
 #[test]
 fn records_of_a_leaf_with_lost_data_and_a_late_clock_are_counted() {
     let (Some(leaf), Some(hub)) = (Server::start(), Server::start()) else {
