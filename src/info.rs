@@ -12,6 +12,7 @@ use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
 use aggregator_core::counters::RejectReason;
 use aggregator_core::settings::Setting;
+use aggregator_protocol::level;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -92,6 +93,12 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"clock_back", counters.clock_back);
         info.field(c"suspect_diff", counters.suspect_diff);
         info.field(c"truncated", counters.truncated);
+    }
+    if info.section(c"new_errors") {
+        for ((severity, _), count) in level::NAMES.iter().zip(counters.new_errors) {
+            let name = field(&["new_errors", &severity.to_lowercase()]);
+            info.field(&name, count.into());
+        }
     }
     if info.section(c"imports") {
         info.field(c"imported", counters.imported);

@@ -136,7 +136,7 @@ const COMMANDS: [Contract; 20] = [
         key: READ,
     },
     Contract {
-        grammar: "AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]",
+        grammar: "AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES|WITHLAST]",
         arity: -4,
         flags: &["readonly"],
         key: READ,

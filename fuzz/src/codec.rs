@@ -217,6 +217,8 @@ fn read(server: &mut Server, node: &mut Node) {
         let line = std::str::from_utf8(entry.list()[3].bulk()).expect("a line is UTF-8");
         parse(line, Dialect::Two).unwrap_or_else(|e| panic!("{e}: {line:?}"));
     }
+    let last: [&[u8]; 3] = [b"METRIC", b"0", b"WITHLAST"];
+    run_one(server, node, Command::Scan, &last);
     for family in FAMILIES {
         run_one(
             server,

@@ -186,8 +186,10 @@ impl World {
                 let mut args = vec![pick(FAMILIES, bytes.next()).to_vec(), b"0".to_vec()];
                 args.extend([b"MATCH".to_vec(), pattern]);
                 args.extend([b"COUNT".to_vec(), b"10000".to_vec()]);
-                if bytes.next() & 1 == 1 {
-                    args.push(b"WITHVALUES".to_vec());
+                match bytes.next() & 3 {
+                    1 | 3 => args.push(b"WITHVALUES".to_vec()),
+                    2 if args[0] == b"METRIC" => args.push(b"WITHLAST".to_vec()),
+                    _ => {}
                 }
                 self.command(Command::Scan, &args).map(drop)
             }

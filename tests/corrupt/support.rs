@@ -135,6 +135,7 @@ pub fn exercise(connection: &mut Connection, node: &str) {
     let readers = [
         "AGG.INFO NODE",
         "AGG.SCAN NODE METRIC 0 COUNT 1000 WITHVALUES",
+        "AGG.SCAN NODE METRIC 0 COUNT 1000 WITHLAST",
         "AGG.SCAN NODE ERROR 0 COUNT 1000 WITHVALUES",
         "AGG.SCAN NODE REALITY 0 COUNT 1000 WITHVALUES",
         "AGG.RANGE NODE gauge1 MIN",

@@ -104,10 +104,21 @@ pub fn scan_with_values_stays_short() {
         });
     }
     timed.send((0..10_000).map(|i| split(&format!("AGG.STAT n k{i} 1"))));
-    for options in ["", " MATCH *9*", " WITHVALUES"] {
-        timed.takes_less(&format!("AGG.SCAN of many metrics{options}"), MANY, |_| {
-            split(&format!("AGG.SCAN n METRIC 0 COUNT 10000{options}"))
-        });
+    timed.send((0..10_000).map(|i| split(&format!("AGG.STAT n h{i} 1 HIST"))));
+    for options in ["", " MATCH *9*", " WITHVALUES", " WITHLAST"] {
+        for cursor in [0, 10_000] {
+            let what = format!("AGG.SCAN from {cursor} of many metrics{options}");
+            let reply = timed.takes_less(&what, MANY, |_| {
+                split(&format!("AGG.SCAN n METRIC {cursor} COUNT 10000{options}"))
+            });
+            // The bounds of bytes, by which a page takes a few milliseconds.
+            let metrics = list(&list(&reply)[1]).len() / 2;
+            match options {
+                " WITHVALUES" => assert!(metrics <= 1024, "{metrics}"),
+                " WITHLAST" => assert!((1024..=4096).contains(&metrics), "{metrics}"),
+                _ => {}
+            }
+        }
     }
 }
 

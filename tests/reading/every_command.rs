@@ -44,7 +44,8 @@ fn invalid_reads_are_rejected_with_a_reason() {
         format!("invalid {what} '{word}': expected a time in Unix milliseconds")
     };
     let range = "AGG.RANGE node metric MIN|HOUR [FROM ms] [TO ms]";
-    let scan = "AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]";
+    let scan =
+        "AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES|WITHLAST]";
     for (line, why) in [
         ("AGG.GET n LOG m", kind("LOG")),
         ("AGG.GET n  m", kind("")),
@@ -112,6 +113,10 @@ fn invalid_reads_are_rejected_with_a_reason() {
         (
             "AGG.SCAN n METRIC 0 WITHVALUES withvalues",
             "WITHVALUES is given twice".to_owned(),
+        ),
+        (
+            "AGG.SCAN n METRIC 0 withlast COUNT 1 WITHVALUES",
+            "WITHLAST and WITHVALUES are both given: choose one".to_owned(),
         ),
         (
             "AGG.SCAN n METRIC 0 TYPE x",
@@ -198,6 +203,7 @@ fn reading_changes_nothing() {
         "AGG.GET n METRIC none",
         "AGG.RANGE n name0 MIN",
         "AGG.SCAN n METRIC 0 WITHVALUES",
+        "AGG.SCAN n METRIC 0 WITHLAST",
         "AGG.INFO n",
         "INFO agg",
     ] {

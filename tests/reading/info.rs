@@ -158,7 +158,8 @@ fn info_agg_has_its_fields_in_order() {
     }
     expected.extend(
         "late late_min late_hour forgotten_dropped sources_dropped clock_back suspect_diff truncated \
-         imported import_duplicates import_refused"
+         new_errors_trace new_errors_debug new_errors_info new_errors_notice new_errors_warning new_errors_error \
+         new_errors_critical imported import_duplicates import_refused"
             .split(' ')
             .map(str::to_owned),
     );
@@ -361,4 +362,32 @@ fn counters_restart_with_the_server() {
     assert_eq!(of_server(&server, "late"), 0);
     assert_eq!(of_server(&server, "nodes"), 1);
     assert_eq!(server.digest("n"), digest);
+}
+
+#[test]
+fn info_agg_counts_new_errors_by_severity() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for (key, level) in [
+        ("a", "CRITICAL"),
+        ("b", "8"),
+        ("c", "7"),
+        ("d", "0"),
+        // Known ones.
+        ("a", "CRITICAL"),
+        ("c", "9"),
+    ] {
+        server.ask::<Value>(&format!("AGG.ERROR n m KEY {key} LEVEL {level}"));
+    }
+    for (severity, count) in [
+        ("trace", 1),
+        ("debug", 0),
+        ("warning", 0),
+        ("error", 2),
+        ("critical", 1),
+    ] {
+        let field = format!("new_errors_{severity}");
+        assert_eq!(of_server(&server, &field), count, "{severity}");
+    }
 }

@@ -112,6 +112,57 @@ fn scan_withvalues_gives_each_name_with_the_reply_of_get() {
 }
 
 #[test]
+fn scan_withlast_gives_the_latest_values_of_get() {
+    let Some(server) = Server::with_settings(LATE) else {
+        return;
+    };
+    let start = past_hour();
+    for (line, at) in [
+        ("abs 1 TAGS rack:a1,b", 0),
+        ("abs 2 TAGS rack:a1,b", 300_000),
+        ("inc 3 INC", 0),
+        ("diff 5 DIFF", 0),
+        ("diff 7.5 DIFF", 60_000),
+        ("hist 1 HIST", 0),
+        ("hist 9 HIST", 300_000),
+    ] {
+        server.ask::<()>(&format!("AGG.STAT n {line} AT {}", start + at));
+    }
+    let reply = look(&server, "AGG.SCAN n METRIC 0 WITHLAST");
+    let [cursor, Value::Array(items)] = list(&reply) else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(bulk(cursor), "0");
+    assert_eq!(items.len(), 8);
+    for pair in items.chunks(2) {
+        let (name, last) = (bulk(&pair[0]), &pair[1]);
+        let all = look(&server, &format!("AGG.GET n METRIC {name}"));
+        let fields = match &*name {
+            "abs" => "type tags last at",
+            "hist" => "type tags last at p50 p90 p95 p99",
+            _ => "type tags last at total",
+        };
+        assert_eq!(names(last), fields, "{name}");
+        let Some(Value::Array(open)) = at(&all, "min") else {
+            panic!("{all:?}");
+        };
+        for field in fields.split(' ') {
+            let expected = match field.starts_with('p') {
+                true => at(open.last().unwrap(), field),
+                false => at(&all, field),
+            };
+            assert_eq!(at(last, field), expected, "{name} {field}");
+        }
+    }
+    for family in ["ERROR", "REALITY"] {
+        add_all(&server, family, &some("name", 3));
+        let [all, last] = ["WITHVALUES", "WITHLAST"]
+            .map(|option| look(&server, &format!("AGG.SCAN n {family} 0 {option}")));
+        assert_eq!(all, last);
+    }
+}
+
+#[test]
 fn scan_lists_all_stable_names_while_others_come_and_go() {
     let Some(server) = Server::start() else {
         return;

@@ -18,6 +18,7 @@ fn replica_serves_reads() {
         "AGG.GET n REALITY leased",
         "AGG.RANGE n net.rx MIN",
         "AGG.SCAN n METRIC 0 WITHVALUES COUNT 1000",
+        "AGG.SCAN n METRIC 0 WITHLAST COUNT 1000",
         "TYPE n",
     ] {
         let here: Value = pair.primary.ask(line);

@@ -1,6 +1,7 @@
 //! Counters since the start of the server, of a node and of the whole server. They are not part of the value.
 
 use crate::model::{Queue, SampleOutcome};
+use aggregator_protocol::level;
 
 /// The reasons for which commands and single samples are rejected, as AGG.INFO and INFO count them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,9 @@ pub struct Counters {
     pub import_duplicates: u64,
     /// Those for which there was no space.
     pub import_refused: u64,
+    /// Errors that were not known, by their severity in the order of [`level::NAMES`]. Each node has these counters:
+    /// numbers of 32 bits do not enlarge their allocation.
+    pub new_errors: [u32; level::NAMES.len()],
     /// Rejections by [`RejectReason`].
     pub rejected: [u64; 8],
     /// Drops by [`Dropped`].
@@ -149,6 +153,7 @@ impl Counters {
             imported,
             import_duplicates,
             import_refused,
+            new_errors,
             rejected,
             dropped,
             dropped_from,
@@ -165,6 +170,9 @@ impl Counters {
         add(imported, &counts.imported);
         add(import_duplicates, &counts.import_duplicates);
         add(import_refused, &counts.import_refused);
+        for (sum, n) in new_errors.iter_mut().zip(&counts.new_errors) {
+            *sum = sum.saturating_add(*n);
+        }
         rejected
             .iter_mut()
             .zip(&counts.rejected)
@@ -185,6 +193,15 @@ impl Counters {
     pub fn reject(&mut self, reason: RejectReason) {
         let n = &mut self.rejected[reason as usize];
         *n = n.saturating_add(1);
+    }
+
+    /// Counts an error that was not known.
+    pub(crate) fn new_error(&mut self, severity: u8) {
+        let named = level::NAMES.iter().zip(&mut self.new_errors).rev();
+        let at_or_below = named.into_iter().find(|((_, level), _)| *level <= severity);
+        if let Some((_, n)) = at_or_below {
+            *n = n.saturating_add(1);
+        }
     }
 
     /// Counts a sample that did not count in both windows, `times` times.

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use redis::Value;
 
 use super::{Serve, value};
 use crate::support::prometheus::Prometheus;
+use crate::support::resp_stub::{Answer, RespStub};
 use crate::support::{Server, at, double, list, missing, send};
 
 /// Reports metrics of each type.
@@ -23,6 +25,7 @@ pub fn fill(server: &Server) {
         "AGG.STAT web2 page.time 1 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 2 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 3 HIST TAGS unit=seconds",
+        "AGG.ERROR web2 m LEVEL CRITICAL",
     ] {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let _: Value = server.send(&words);
@@ -101,6 +104,65 @@ fn values_are_those_of_agg_get() {
         value(&page, &format!("agg_node_metrics{labels}")),
         Some(4.0)
     );
+    for (severity, count) in [("CRITICAL", 1.0), ("ERROR", 0.0)] {
+        let labels = format!("{{server=\"{}\",severity=\"{severity}\"}}", server.url());
+        let errors = value(&page, &format!("agg_server_new_errors_total{labels}"));
+        assert_eq!(errors, Some(count), "{severity}");
+    }
+}
+
+/// Returns the bytes of a value in RESP2.
+fn resp(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Nil => b"$-1\r\n".to_vec(),
+        Value::Int(n) => format!(":{n}\r\n").into_bytes(),
+        Value::BulkString(text) => {
+            let head = format!("${}\r\n", text.len()).into_bytes();
+            [&head, &text[..], b"\r\n"].concat()
+        }
+        Value::Array(items) => {
+            let head = format!("*{}\r\n", items.len()).into_bytes();
+            items
+                .iter()
+                .fold(head, |all, item| [all, resp(item)].concat())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn server_without_withlast_is_read_by_withvalues() {
+    let Some(server) = Server::with_settings("min-window 1200 hour-window 1200") else {
+        return;
+    };
+    fill(&server);
+    let port = server.port;
+    let older = RespStub::start(move |command| {
+        if command.iter().any(|word| word == "WITHLAST") {
+            return Answer::text(
+                "-ERR AGG.SCAN: unknown option 'WITHLAST'; usage: AGG.SCAN node\r\n",
+            );
+        }
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut request = redis::cmd(&command[0]);
+        request.arg(&command[1..]);
+        Answer::Reply(resp(
+            &request
+                .query(&mut client.get_connection().unwrap())
+                .unwrap(),
+        ))
+    });
+    let serve = Serve::start(&format!("--server {}", older.url()));
+    let page = serve.scrape();
+    for (key, node, metric, field) in SERIES {
+        let expected = of_get(&server, node, metric, field);
+        assert_eq!(value(&page, key), Some(expected), "{key}\n{page}");
+    }
+    // The two nodes once in vain; from then on the connection is known.
+    assert_eq!(older.count("AGG.SCAN"), 4);
+    std::thread::sleep(Duration::from_millis(600));
+    serve.scrape();
+    assert_eq!(older.count("AGG.SCAN"), 6);
 }
 
 #[test]

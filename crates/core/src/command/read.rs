@@ -5,7 +5,7 @@ use super::names::item_kind;
 use crate::error::CommandError;
 use crate::model::histogram::Percentiles;
 use crate::model::{ItemKind, Window};
-use crate::node::{Node, Scan};
+use crate::node::{Node, Scan, ScanValues};
 use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
 use aggregator_protocol::glob::Glob;
@@ -85,14 +85,22 @@ impl ScanRequest {
             cursor,
             pattern: None,
             count: 10,
-            with_values: false,
+            values: None,
             open: (args.settings.rules.percentiles, args.now_ms()),
         };
         while !args.is_empty() {
             match args.option()? {
                 "MATCH" => scan.pattern = Some(Glob::new(args.pattern()?)),
                 "COUNT" => scan.count = args.integer("COUNT", 1..=MAX_ITEMS as u64)? as usize,
-                _ => scan.with_values = true,
+                option => {
+                    let is_given = |values: &ScanValues| values.name() == option;
+                    let values = ScanValues::BOTH.into_iter().find(is_given);
+                    if std::mem::replace(&mut scan.values, values).is_some() {
+                        let [all, last] = ScanValues::BOTH.map(ScanValues::name);
+                        return Err(args
+                            .reject(format_args!("{last} and {all} are both given: choose one")));
+                    }
+                }
             }
         }
         Ok(ScanRequest(scan))

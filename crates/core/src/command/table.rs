@@ -3,6 +3,7 @@
 use super::columns::Column;
 use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group, OptionWords};
 use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, SampleKind, Window};
+use crate::node::ScanValues;
 
 const NODE: Arg = Arg::new("node", ArgType::Key);
 const METRIC: Arg = Arg::text("metric");
@@ -386,7 +387,14 @@ pub static COMMANDS: [CommandSpec; 21] = [
             Arg::integer("cursor"),
             PATTERN,
             COUNT,
-            Arg::word("withvalues", "WITHVALUES").optional(),
+            Arg::one_of(
+                "values",
+                &[
+                    Arg::word("withvalues", ScanValues::All.name()),
+                    Arg::word("withlast", ScanValues::Last.name()),
+                ],
+            )
+            .optional(),
         ],
     ),
     CommandSpec {

@@ -1,4 +1,4 @@
-//! Reading a node: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
+//! Reading a node: AGG.GET, AGG.RANGE, AGG.INFO, and the values of AGG.SCAN (scan.rs).
 
 use super::{errors, objects};
 use crate::ages::Ages;
@@ -7,25 +7,14 @@ use crate::model::histogram::Percentiles;
 use crate::model::{ClosedWindow, ItemKind, MetricType, Queue, Window, WindowPercentiles};
 use crate::node::Node;
 use crate::node::metric::history::History;
+use crate::node::metric::open_window::OpenWindow;
 use crate::node::metric::storage::Metric;
-use crate::node::table::{Named, Table};
+use crate::node::table::Named;
 use crate::reply::Reply;
 use crate::time::Now;
-use aggregator_protocol::glob::Glob;
 use aggregator_protocol::level;
 use aggregator_protocol::number::{self, Number};
 use aggregator_protocol::tags;
-
-/// The arguments of a scan.
-pub(crate) struct Scan {
-    pub item_kind: ItemKind,
-    pub cursor: u64,
-    pub pattern: Option<Glob>,
-    pub count: usize,
-    pub with_values: bool,
-    /// See [`Open`].
-    pub open: Open,
-}
 
 /// What the values of open windows depend on: the percentiles of the settings, and the server's clock, Unix
 /// milliseconds.
@@ -72,33 +61,6 @@ impl Node {
         reply.array(windows.len());
         for (values, is_closed) in &windows {
             write_window(values, length_ms, *is_closed, reply);
-        }
-    }
-
-    /// AGG.SCAN: the next cursor and names. A scan goes from the last slot to the first, and the cursor counts the
-    /// remaining slots. An item that fills the place of a removed one comes from a higher slot, so an item that exists
-    /// throughout is never missed, and listed twice only if it was moved. A scan ends before `count` where the reply
-    /// gets long or the pattern takes long.
-    pub(crate) fn scan(&self, scan: &Scan, node_name: &[u8], reply: &mut dyn Reply) {
-        let (slots, next) = match scan.item_kind {
-            ItemKind::Metric => slots(&self.metrics.table, scan, |m| {
-                m.name.len() + shown_size(self.metrics.tags.text(m.tags)) + 1024
-            }),
-            ItemKind::Error => slots(&self.errors.table, scan, |e| {
-                e.size() + shown_size(e.latest().tags) + 512
-            }),
-            ItemKind::Object => slots(&self.objects.table, scan, |o| {
-                o.size() + shown_size(&o.tags) + 512
-            }),
-        };
-        reply.array(2);
-        reply.bulk(next.to_string().as_bytes());
-        reply.array(slots.len() * if scan.with_values { 2 } else { 1 });
-        for slot in slots {
-            reply.bulk(self.name_of(scan.item_kind, slot));
-            if scan.with_values {
-                self.value(scan.item_kind, slot, node_name, scan.open, reply);
-            }
         }
     }
 
@@ -160,15 +122,8 @@ impl Node {
         }
     }
 
-    fn name_of(&self, item_kind: ItemKind, slot: u32) -> &[u8] {
-        match item_kind {
-            ItemKind::Metric => self.metrics.table.get(slot).map_or(&[], Named::name),
-            ItemKind::Error => self.errors.table.get(slot).map_or(&[], Named::name),
-            ItemKind::Object => self.objects.table.get(slot).map_or(&[], Named::name),
-        }
-    }
-
-    fn value(
+    /// Writes what AGG.GET returns of the item in a slot.
+    pub(super) fn value(
         &self,
         item_kind: ItemKind,
         slot: u32,
@@ -199,23 +154,9 @@ impl Node {
     }
 
     fn metric(&self, m: &Metric, open: Open, reply: &mut dyn Reply) {
-        let has_total = m.metric_type != MetricType::Abs;
-        reply.map(14 + usize::from(has_total));
+        reply.map(14 + usize::from(has_total(m)));
         text(reply, "name", m.name());
-        text(reply, "type", m.metric_type.name().as_bytes());
-        reply.bulk(b"tags");
-        tag_map(self.metrics.tags.text(m.tags), reply);
-        let mut last = Vec::new();
-        match m.last_value() {
-            Number::Int(v) => number::write_u64(&mut last, v),
-            Number::Float(v) => number::write_f64(&mut last, v),
-        }
-        text(reply, "last", &last);
-        int(reply, "at", m.last_at().unwrap_or(0));
-        if has_total {
-            reply.bulk(b"total");
-            reply.double(m.total());
-        }
+        self.write_last(m, reply);
         for (window, name) in Window::ALL.into_iter().zip(["min", "hour"]) {
             reply.bulk(name.as_bytes());
             let open: Vec<ClosedWindow> = self.open(m, window, open).collect();
@@ -239,31 +180,73 @@ impl Node {
         int(reply, "tag-changes", c.tag_changes.into());
     }
 
+    /// Writes the latest values of a metric: a map, with the percentiles of the newest open short window that has any.
+    pub(super) fn last_values(&self, m: &Metric, open: Open, reply: &mut dyn Reply) {
+        let newest = m.histograms().and_then(|histograms| {
+            let has_any = |w: &&OpenWindow| histograms.get(Window::Min, w.start_s()).is_some();
+            m.open(Window::Min).filter(has_any).last()
+        });
+        let values = newest.map(|newest| self.values_so_far(m, Window::Min, newest, open));
+        let percentiles = values.as_ref().and_then(|v| v.percentiles.as_deref());
+        let count = percentiles.map_or(0, WindowPercentiles::len);
+        reply.map(4 + usize::from(has_total(m)) + count);
+        self.write_last(m, reply);
+        write_percentiles(percentiles, reply);
+    }
+
+    /// Writes the fields from `type` to `at`, or to `total` if the metric has one.
+    fn write_last(&self, m: &Metric, reply: &mut dyn Reply) {
+        text(reply, "type", m.metric_type.name().as_bytes());
+        reply.bulk(b"tags");
+        tag_map(self.metrics.tags.text(m.tags), reply);
+        let mut last = Vec::new();
+        match m.last_value() {
+            Number::Int(v) => number::write_u64(&mut last, v),
+            Number::Float(v) => number::write_f64(&mut last, v),
+        }
+        text(reply, "last", &last);
+        int(reply, "at", m.last_at().unwrap_or(0));
+        if has_total(m) {
+            reply.bulk(b"total");
+            reply.double(m.total());
+        }
+    }
+
     /// Returns the values of the open windows so far.
     fn open<'a>(
         &'a self,
         m: &'a Metric,
         window: Window,
-        (list, now_ms): Open,
+        open: Open,
     ) -> impl Iterator<Item = ClosedWindow> + 'a {
-        let (length_ms, slot_ms) = (
-            self.length_ms(window),
-            i64::from(self.lengths.slot_s) * 1000,
-        );
+        let windows = m.open(window);
+        windows.map(move |each| self.values_so_far(m, window, each, open))
+    }
+
+    /// Returns the values of an open window so far.
+    fn values_so_far(
+        &self,
+        m: &Metric,
+        window: Window,
+        open: &OpenWindow,
+        (list, now_ms): Open,
+    ) -> ClosedWindow {
+        let slot_ms = i64::from(self.lengths.slot_s) * 1000;
         let newest_ms = m.last_at().unwrap_or(now_ms).max(now_ms);
-        let hour_s = self.lengths[Window::Hour];
-        m.open(window).map(move |open| {
-            let ms = match m.metric_type {
-                MetricType::Inc => (newest_ms - open.start()).max(slot_ms).min(length_ms),
-                _ => self.rules.min_interval_ms,
-            };
-            let mut values = open.close(m.metric_type, ms);
-            if let Some(histogram) = m.histogram(window, open.start_s(), hour_s) {
-                let extremes = (values.min, values.max);
-                values.percentiles = WindowPercentiles::of(&histogram, list, extremes, values.avg);
+        let ms = match m.metric_type {
+            MetricType::Inc => {
+                let ms = (newest_ms - open.start()).max(slot_ms);
+                ms.min(self.length_ms(window))
             }
-            values
-        })
+            _ => self.rules.min_interval_ms,
+        };
+        let mut values = open.close(m.metric_type, ms);
+        let hour_s = self.lengths[Window::Hour];
+        if let Some(histogram) = m.histogram(window, open.start_s(), hour_s) {
+            let extremes = (values.min, values.max);
+            values.percentiles = WindowPercentiles::of(&histogram, list, extremes, values.avg);
+        }
+        values
     }
 
     /// Returns the closed windows that are kept, and the open ones; and whether each is closed.
@@ -287,7 +270,7 @@ impl Node {
 
 /// Writes a window as a map.
 fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &mut dyn Reply) {
-    let percentiles = values.percentiles.as_ref();
+    let percentiles = values.percentiles.as_deref();
     reply.map(9 + percentiles.map_or(0, |p| p.len()));
     int(reply, "start", values.start);
     int(reply, "end", values.start + length_ms);
@@ -302,11 +285,20 @@ fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &
         reply.bulk(name.as_bytes());
         reply.double(v);
     }
+    write_percentiles(percentiles, reply);
+    int(reply, "closed", is_closed.into());
+}
+
+fn write_percentiles(percentiles: Option<&WindowPercentiles>, reply: &mut dyn Reply) {
     for (percentile, v) in percentiles.into_iter().flat_map(|p| p.iter()) {
         reply.bulk(percentile.field().as_bytes());
         reply.double(v);
     }
-    int(reply, "closed", is_closed.into());
+}
+
+/// Returns whether a metric has the sum of its increases.
+fn has_total(m: &Metric) -> bool {
+    m.metric_type != MetricType::Abs
 }
 
 /// The limit of the windows in a reply of AGG.RANGE: about 1 MiB.
@@ -331,39 +323,6 @@ fn oldest(windows: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWin
     found.sort_by_key(start);
     found.truncate(MAX_WINDOWS);
     found
-}
-
-/// The approximate limit of the bytes of a reply.
-const MAX_BYTES: usize = 1 << 20;
-
-/// The approximate limit of the work on the pattern of a scan: some milliseconds.
-const MAX_STEPS: u64 = 4 << 20;
-
-/// Checks `count` items from the cursor on downwards; 0: the beginning and the end. `size`: the approximate bytes of an
-/// item with its values.
-fn slots<T: Named>(table: &Table<T>, scan: &Scan, size: impl Fn(&T) -> usize) -> (Vec<u32>, u64) {
-    let mut found = Vec::new();
-    let (mut seen, mut bytes, mut steps) = (0, 0, 0);
-    let mut left = match u32::try_from(scan.cursor).unwrap_or(u32::MAX) {
-        0 => table.len(),
-        cursor => cursor.min(table.len()),
-    };
-    while left > 0 && seen < scan.count && bytes < MAX_BYTES && steps < MAX_STEPS {
-        let slot = left - 1;
-        let pattern = scan.pattern.as_ref();
-        let mut matches = |name: &[u8]| pattern.is_none_or(|p| p.matches(name, &mut steps));
-        if let Some(item) = table.get(slot).filter(|item| matches(item.name())) {
-            found.push(slot);
-            bytes += if scan.with_values {
-                size(item)
-            } else {
-                item.name().len()
-            };
-        }
-        seen += 1;
-        left = slot;
-    }
-    (found, left.into())
 }
 
 fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
@@ -406,11 +365,6 @@ fn object(o: &objects::Object, node_name: &[u8], reply: &mut dyn Reply) {
     int(reply, "epoch", o.at);
     int(reply, "gone", o.gone.into());
     int(reply, "seen", o.seen);
-}
-
-/// Returns the approximate bytes of a map of tags: each has its name, its value and what is around them.
-fn shown_size(tags: &[u8]) -> usize {
-    tags.len() + 16 * tags::spaces(tags)
 }
 
 fn tag_map(canonical: &[u8], reply: &mut dyn Reply) {

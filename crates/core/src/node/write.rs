@@ -238,6 +238,7 @@ impl Node {
             }
             None => {
                 self.evict_errors(ctx.settings.max_errors.saturating_sub(1), ctx);
+                ctx.apply.count(|c| c.new_error(o.level));
                 true
             }
         };

@@ -56,6 +56,8 @@ enum From {
     Queues(&'static str),
     /// In all fields with this beginning, each a reason; those that end with `_last` are times.
     Reasons(&'static str),
+    /// In all fields with this beginning, each a severity.
+    Severities(&'static str),
     /// In fields, each with the label `window` and its value.
     Windows([(&'static str, &'static str); 3]),
 }
@@ -63,7 +65,7 @@ enum From {
 /// A family: its name, type, help, where its values are, and what they are multiplied with.
 type Family = (&'static str, &'static str, &'static str, From, f64);
 
-const FAMILIES: [Family; 23] = [
+const FAMILIES: [Family; 24] = [
     (
         "agg_server_nodes",
         "gauge",
@@ -83,6 +85,13 @@ const FAMILIES: [Family; 23] = [
         "gauge",
         "Errors of all nodes.",
         From::Field("errors"),
+        1.0,
+    ),
+    (
+        "agg_server_new_errors_total",
+        "counter",
+        "Errors that were not known, by the severity with which they were first reported.",
+        From::Severities("new_errors_"),
         1.0,
     ),
     (
@@ -247,6 +256,10 @@ pub fn write(servers: &[(&str, Option<&ServerInfo>)], text: &mut Exposition) {
                         }
                         _ => continue,
                     },
+                    From::Severities(start) => match field.strip_prefix(start) {
+                        Some(severity) => Some(("severity", severity.to_uppercase())),
+                        None => continue,
+                    },
                     From::Windows(all) => match all.iter().find(|(_, of)| field == of) {
                         Some((window, _)) => Some(("window", (*window).to_owned())),
                         None => continue,
@@ -275,7 +288,7 @@ mod tests {
     const INFO: &str = "# Server\r\nserver_time_usec:1796226979462791\r\n# agg_nodes\r\nagg_nodes:1\r\n\
         agg_held:73706\r\nagg_max_memory:268435456\r\nagg_error_length:1\r\nagg_error_oldest:1500\r\n\
         agg_late:4\r\nagg_late_min:5\r\nagg_refused_max_series:6\r\nagg_dropped_queue_full:7\r\n\
-        agg_dropped_queue_full_last:1796226979462\r\nagg_new_field:8\r\nagg_text:abc\r\n";
+        agg_dropped_queue_full_last:1796226979462\r\nagg_new_errors_critical:9\r\nagg_new_field:8\r\nagg_text:abc\r\n";
 
     fn written(text: &str) -> Vec<String> {
         let info = ServerInfo::parse(text).unwrap();
@@ -294,6 +307,7 @@ mod tests {
             written(INFO),
             [
                 "agg_server_nodes{S} 1",
+                "agg_server_new_errors_total{S,severity=\"CRITICAL\"} 9",
                 "agg_server_memory_bytes{S} 73706",
                 "agg_server_memory_limit_bytes{S} 268435456",
                 "agg_server_queue_records{S,queue=\"ERROR\"} 1",

@@ -22,6 +22,7 @@ struct Metric<'a> {
     total: Option<f64>,
     at: i64,
     /// The percentiles of the newest open short window that has any: their names after the `p`, and their values.
+    /// WITHLAST has them beside the other fields, WITHVALUES in the windows.
     percentiles: Vec<(&'a str, f64)>,
 }
 
@@ -37,10 +38,24 @@ impl<'a> Metric<'a> {
                 b"total" => metric.total = tokens.next()?.float(),
                 b"at" => metric.at = tokens.next()?.int()?,
                 b"min" => metric.read_windows(tokens)?,
-                _ => tokens.skip_value(),
+                name => metric.read_percentile(name, tokens)?,
             }
         }
         Some(metric)
+    }
+
+    /// Reads the value of a field if it is a percentile, and passes over it if it is not.
+    fn read_percentile(&mut self, name: &'a [u8], tokens: &mut Tokens<'a>) -> Option<()> {
+        let Some(percentile) = percentile(name) else {
+            tokens.skip_value();
+            return Some(());
+        };
+        if let Some(value) = tokens.next()?.float()
+            && self.percentiles.len() < MAX_PERCENTILES
+        {
+            self.percentiles.push((percentile, value));
+        }
+        Some(())
     }
 
     fn read_tags(&mut self, tokens: &mut Tokens<'a>) -> Option<()> {
@@ -56,21 +71,13 @@ impl<'a> Metric<'a> {
     /// Reads the open windows, the oldest first.
     fn read_windows(&mut self, tokens: &mut Tokens<'a>) -> Option<()> {
         for _ in 0..tokens.next()?.count()? {
-            let mut is_first = true;
+            let older = std::mem::take(&mut self.percentiles);
             for _ in 0..tokens.next()?.count()? / 2 {
                 let name = tokens.next()?.text()?;
-                let Some(percentile) = percentile(name) else {
-                    tokens.skip_value();
-                    continue;
-                };
-                if std::mem::take(&mut is_first) {
-                    self.percentiles.clear();
-                }
-                if let Some(value) = tokens.next()?.float()
-                    && self.percentiles.len() < MAX_PERCENTILES
-                {
-                    self.percentiles.push((percentile, value));
-                }
+                self.read_percentile(name, tokens)?;
+            }
+            if self.percentiles.is_empty() {
+                self.percentiles = older;
             }
         }
         Some(())

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use agg_client::ServerError;
 use agg_client::command::{Cmd, Info, NodeInfo};
 use agg_client::connect::{ClientError, Connection, CursorWalk, RawReply, Server};
 use agg_client::nodes::NodeScan;
@@ -19,7 +20,7 @@ use crate::prometheus_name::text;
 
 /// The number of nodes in one pipeline. A reply has about a mebibyte.
 const NODES_PER_CALL: usize = 32;
-/// The metrics that a page is to have; the server ends it at about a mebibyte.
+/// The metrics that a page is to have; the server ends it sooner, after some milliseconds.
 const PAGE: usize = 10_000;
 /// The time for which a list of nodes is used before it is read again.
 const LIST_LIFETIME: Duration = Duration::from_secs(5);
@@ -42,7 +43,19 @@ pub struct Reading {
 #[derive(Default)]
 pub struct Reader {
     connection: Option<Connection>,
+    /// What is read over the connection.
+    values: Values,
     names: NodeNames,
+}
+
+/// The option of AGG.SCAN for values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Values {
+    /// WITHLAST: what is served, and no more.
+    #[default]
+    Last,
+    /// WITHVALUES, of a server that does not know WITHLAST: about five times the bytes.
+    All,
 }
 
 /// The names of a server's nodes. A long list is read in parts.
@@ -73,7 +86,10 @@ impl Reader {
         let kept = kept.filter(|connection| connection.endpoint() == server.endpoint());
         let mut connection = match kept {
             Some(connection) => connection,
-            None => within(server.endpoint(), server.connect()).await?,
+            None => {
+                self.values = Values::default();
+                within(server.endpoint(), server.connect()).await?
+            }
         };
         let info = info(&mut connection, server).await?;
         self.names.refresh(&mut connection).await?;
@@ -88,7 +104,8 @@ impl Reader {
         let names = self.names.names.iter();
         let names: Vec<&NodeName> = names.filter(|name| settings.has_node(&name.0)).collect();
         for names in names.chunks(NODES_PER_CALL) {
-            read_nodes(&mut connection, id, names, settings, &mut reading).await?;
+            let values = &mut self.values;
+            read_nodes(&mut connection, id, names, values, settings, &mut reading).await?;
         }
         self.connection = Some(connection);
         Ok(reading)
@@ -134,30 +151,24 @@ async fn read_nodes(
     connection: &mut Connection,
     id: &str,
     names: &[&NodeName],
+    values: &mut Values,
     settings: &Settings,
     reading: &mut Reading,
 ) -> Result<(), ClientError> {
     let endpoint = connection.endpoint().to_owned();
     let infos: Vec<Info> = names.iter().map(|name| Info::new(*name)).collect();
     let infos = within(&endpoint, connection.run_all(&infos)).await?;
-    let scans: Vec<Cmd> = names.iter().map(|name| scan(name, b"0")).collect();
-    let mut nodes: Vec<NodeSeries> = Vec::new();
-    let mut pages = Vec::new();
-    let first_pages = connection.pipeline_raw(&scans, |index, page| {
-        let mut node = NodeSeries::new(&names[index].0, settings);
-        // The only error of a command that is correct is a missing permission, or a key of another type by now.
-        let next = match page {
-            Ok(page) => add_page(&mut node, &page),
-            Err(error) => Some(Err(error)),
-        };
-        nodes.push(node);
-        pages.push(next);
-    });
-    within(&endpoint, first_pages).await?;
-    for (index, ((mut node, page), info)) in nodes.into_iter().zip(pages).zip(infos).enumerate() {
+    let mut nodes = read_first(connection, names, *values, settings).await?;
+    if *values == Values::Last && nodes.iter().any(|(_, page)| is_unknown(page)) {
+        *values = Values::All;
+        nodes = read_first(connection, names, *values, settings).await?;
+    }
+    for (index, ((mut node, page), info)) in nodes.into_iter().zip(infos).enumerate() {
         let unexpected = || connection.unexpected_reply("AGG.SCAN");
         match page.ok_or_else(unexpected)? {
-            Ok(cursor) => read_rest(connection, names[index], cursor, &mut node).await?,
+            Ok(cursor) => {
+                read_rest(connection, names[index], cursor, *values, &mut node).await?;
+            }
             Err(error) if error.code == "WRONGTYPE" => continue,
             Err(error) => return Err(connection.rejected("AGG.SCAN", &error)),
         }
@@ -176,13 +187,43 @@ async fn read_nodes(
     Ok(())
 }
 
+/// The next cursor of a page, or the server's error; none if the reply is no page.
+type Next = Option<Result<Vec<u8>, ServerError>>;
+
+/// Reads the first page of each of some nodes.
+async fn read_first<'a>(
+    connection: &mut Connection,
+    names: &[&NodeName],
+    values: Values,
+    settings: &'a Settings,
+) -> Result<Vec<(NodeSeries<'a>, Next)>, ClientError> {
+    let endpoint = connection.endpoint().to_owned();
+    let scans: Vec<Cmd> = names.iter().map(|name| scan(name, b"0", values)).collect();
+    let mut nodes = Vec::with_capacity(names.len());
+    let first_pages = connection.pipeline_raw(&scans, |index, page| {
+        let mut node = NodeSeries::new(&names[index].0, settings);
+        let next = match page {
+            Ok(page) => add_page(&mut node, &page).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        nodes.push((node, next));
+    });
+    within(&endpoint, first_pages).await?;
+    Ok(nodes)
+}
+
+/// Returns whether the server does not know an option. Other errors of a correct command are a missing permission, and
+/// a key of another type by now: they have other codes.
+fn is_unknown(page: &Next) -> bool {
+    matches!(page, Some(Err(error)) if error.code == "ERR")
+}
+
 /// Adds a page of a node and returns the next cursor, or none if it is no page.
-#[allow(clippy::type_complexity)]
-fn add_page<E>(node: &mut NodeSeries<'_>, page: &RawReply) -> Option<Result<Vec<u8>, E>> {
+fn add_page(node: &mut NodeSeries<'_>, page: &RawReply) -> Option<Vec<u8>> {
     let mut tokens = page.tokens();
     let next = cursor(&mut tokens)?;
     node.add_page(tokens)?;
-    Some(Ok(next))
+    Some(next)
 }
 
 /// Reads the pages of a node after the first. While the server makes a page, the one before becomes series.
@@ -190,6 +231,7 @@ async fn read_rest(
     connection: &mut Connection,
     name: &NodeName,
     mut next: Vec<u8>,
+    values: Values,
     node: &mut NodeSeries<'_>,
 ) -> Result<(), ClientError> {
     let endpoint = connection.endpoint().to_owned();
@@ -197,22 +239,19 @@ async fn read_rest(
     let mut page: Option<RawReply> = None;
     loop {
         let is_last = walk.step(connection, next)?;
-        let add = |node: &mut NodeSeries<'_>, page: &RawReply| {
-            let mut tokens = page.tokens();
-            cursor(&mut tokens)?;
-            node.add_page(tokens)
+        let mut add = |page: &Option<RawReply>| match page {
+            Some(page) => add_page(node, page).map(drop),
+            None => Some(()),
         };
         if is_last {
-            let added = page.as_ref().map_or(Some(()), |page| add(node, page));
+            let added = add(&page);
             return added.ok_or_else(|| connection.unexpected_reply("AGG.SCAN"));
         }
-        let command = [scan(name, walk.cursor())];
+        let command = [scan(name, walk.cursor(), values)];
         let mut received = None;
         let call = connection.pipeline_raw(&command, |_, reply| received = Some(reply));
         // The command is sent before the page is read.
-        let (called, added) = tokio::join!(within(&endpoint, call), async {
-            page.as_ref().map_or(Some(()), |page| add(node, page))
-        });
+        let (called, added) = tokio::join!(within(&endpoint, call), async { add(&page) });
         called?;
         added.ok_or_else(|| connection.unexpected_reply("AGG.SCAN"))?;
         let reply = match received {
@@ -258,10 +297,13 @@ fn add_node(set: &mut SeriesSet, id: &str, name: &NodeName, info: &NodeInfo, new
     }
 }
 
-fn scan(node: &NodeName, cursor: &[u8]) -> Cmd {
+fn scan(node: &NodeName, cursor: &[u8], values: Values) -> Cmd {
     let mut command = Cmd::of_node("AGG.SCAN", node);
-    command.arg("METRIC").arg(cursor);
-    command.arg("COUNT").arg(PAGE).arg("WITHVALUES");
+    command.arg("METRIC").arg(cursor).arg("COUNT").arg(PAGE);
+    command.arg(match values {
+        Values::Last => "WITHLAST",
+        Values::All => "WITHVALUES",
+    });
     command
 }
 
