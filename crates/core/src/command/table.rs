@@ -499,7 +499,7 @@ mod tests {
             (
                 "AGG.SCAN",
                 -4,
-                "node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]",
+                "node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES|WITHLAST]",
             ),
             ("AGG.INFO", 2, "node"),
             ("AGG.HELP", 1, ""),
