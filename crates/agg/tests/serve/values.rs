@@ -25,7 +25,6 @@ pub fn fill(server: &Server) {
         "AGG.STAT web2 page.time 1 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 2 HIST TAGS unit=seconds",
         "AGG.STAT web2 page.time 3 HIST TAGS unit=seconds",
-        "AGG.ERROR web2 m LEVEL CRITICAL",
     ] {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let _: Value = server.send(&words);
@@ -93,6 +92,7 @@ fn values_are_those_of_agg_get() {
         return;
     };
     fill(&server);
+    let _: Value = server.ask("AGG.ERROR web2 m LEVEL CRITICAL");
     let serve = Serve::start(&format!("--server {}", server.url()));
     let page = serve.scrape();
     for (key, node, metric, field) in SERIES {
