@@ -158,7 +158,7 @@ fn server_without_withlast_is_read_by_withvalues() {
         let expected = of_get(&server, node, metric, field);
         assert_eq!(value(&page, key), Some(expected), "{key}\n{page}");
     }
-    // The two nodes once in vain; from then on the connection is known.
+    // Each node is read twice at first. From then on the reader knows what the server supports.
     assert_eq!(older.count("AGG.SCAN"), 4);
     std::thread::sleep(Duration::from_millis(600));
     serve.scrape();

@@ -43,7 +43,7 @@ pub struct Reading {
 #[derive(Default)]
 pub struct Reader {
     connection: Option<Connection>,
-    /// What is read over the connection.
+    /// The values that are read over the connection.
     values: Values,
     names: NodeNames,
 }
