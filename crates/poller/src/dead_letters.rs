@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use aggregator_protocol::masking;
+use aggregator_protocol::{RecordFormat, masking};
 
 use super::batch::{Batch, Record};
 use super::rotation::{Appender, AsyncAppender, Mode, Rotation};
@@ -70,13 +70,15 @@ fn write(lines: &mut Vec<u8>, sink: &str, letter: &DeadLetter) {
         "queue": letter.batch.queue.name(),
         "id": record.id,
     });
-    if let Some(text) = &record.line {
+    let text = |format| letter.batch.verbatim(record, format);
+    if let Some(text) = text(RecordFormat::Line) {
         line["line"] = String::from_utf8_lossy(text).into();
     }
-    let json = record.json.as_deref().unwrap_or_default();
+    let json = text(RecordFormat::Json);
+    let (has_json, json) = (json.is_some(), json.unwrap_or_default());
     // Valid JSON, which is nearly every record, is copied verbatim, so that no number is rounded.
     let verbatim = serde_json::from_slice::<IgnoredAny>(json).is_ok() && !json.contains(&b'\n');
-    if !verbatim && record.json.is_some() {
+    if !verbatim && has_json {
         line["record"] = String::from_utf8_lossy(json).into();
     }
     let line = masking::json_lines(&line.to_string());
@@ -101,22 +103,9 @@ mod tests {
     async fn dead_letter_has_all_that_is_known_of_its_record() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dead");
-        let batch = Batch {
-            node: NodeName(b"n1".to_vec()),
-            queue: Queue::Min,
-            records: vec![],
-        };
-        let record = |json: &str, line: Option<&str>| Record {
-            id: 7,
-            deliveries: 1,
-            floor: None,
-            json: Some(json.as_bytes().to_vec()),
-            line: line.map(|text| text.as_bytes().to_vec()),
-        };
-        let records = [
-            record(r#"{"a":1.10}"#, Some("m a=1\n")),
-            record("no\njson", None),
-        ];
+        let mut batch = Batch::new(NodeName(b"n1".to_vec()), Queue::Min);
+        batch.push(7, 1, Some(br#"{"a":1.10}"#), Some(b"m a=1\n"));
+        batch.push(7, 1, Some(b"no\njson"), None);
         let letter = |record| DeadLetter {
             batch: &batch,
             record,
@@ -125,7 +114,7 @@ mod tests {
         let mut dead = DeadLetters::new(path.clone(), Mode::default());
         dead.add("s", &[]).await.unwrap();
         assert!(!path.exists());
-        let letters: Vec<DeadLetter> = records.iter().map(letter).collect();
+        let letters: Vec<DeadLetter> = batch.records.iter().map(letter).collect();
         dead.add("s", &letters).await.unwrap();
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -5,12 +5,13 @@
 //! A batch is acknowledged (AGG.ACK) when all its sinks have stored it, and released (AGG.NACK) when one of them has
 //! not, once each. A command stays in the list of unconfirmed ones until the server has confirmed it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use agg_client::command::Cmd;
 
-use agg_client::fetch::FetchedRecord;
+use agg_client::fetch::PlacedRecord;
 use aggregator_protocol::{NodeName, Queue};
 
 use super::batch::DeliveryStatus;
@@ -97,18 +98,27 @@ impl Ledger {
     }
 
     /// Returns those of the fetched records that are not in flight.
-    pub fn new_records(
+    pub fn new_records<'a>(
         &self,
         node: &NodeName,
         queue: Queue,
-        mut records: Vec<FetchedRecord>,
-    ) -> Vec<FetchedRecord> {
+        records: &'a [PlacedRecord],
+    ) -> Cow<'a, [PlacedRecord]> {
+        let mut new = Cow::Borrowed(records);
+        let ids = || records.iter().map(|record| record.id);
+        let (Some(lowest), Some(highest)) = (ids().min(), ids().max()) else {
+            return new;
+        };
         for batch in self.in_flight.values() {
-            if batch.queue == queue && batch.node == *node {
-                records.retain(|record| batch.ids.binary_search(&record.id).is_err());
+            // Ids grow, so a reply rarely has one that a batch could have, and need not be looked up in it.
+            let overlaps = batch.ids.first().is_some_and(|first| *first <= highest)
+                && batch.ids.last().is_some_and(|last| *last >= lowest);
+            if overlaps && batch.queue == queue && batch.node == *node {
+                new.to_mut()
+                    .retain(|record| batch.ids.binary_search(&record.id).is_err());
             }
         }
-        records
+        new
     }
 
     /// Records the report of one sink.
@@ -251,26 +261,31 @@ mod tests {
     #[test]
     fn entries_in_flight_are_not_new() {
         let ledger = ledger(Instant::now(), 1);
-        let records = |ids: &[i64]| -> Vec<FetchedRecord> {
-            let record = |id: &i64| FetchedRecord {
+        let records = |ids: &[i64]| -> Vec<PlacedRecord> {
+            let record = |id: &i64| PlacedRecord {
                 queue: Queue::Log,
                 id: *id,
                 deliveries: 1,
-                record: vec![],
+                floor: None,
+                place: 0..0,
             };
             ids.iter().map(record).collect()
         };
         let node = NodeName(b"n1".to_vec());
-        let new = ledger.new_records(&node, Queue::Log, records(&[4, 5, 6, 7]));
-        assert_eq!(new, records(&[4, 6]));
-        assert_eq!(
-            ledger.new_records(&node, Queue::Min, records(&[5])).len(),
-            1
-        );
+        let new = |node: &NodeName, queue, ids| -> Vec<i64> {
+            let records = records(ids);
+            let new = ledger.new_records(node, queue, &records);
+            new.iter().map(|record| record.id).collect()
+        };
+        assert_eq!(new(&node, Queue::Log, &[4, 5, 6, 7]), [4, 6]);
+        for ids in [&[5][..], &[7], &[7, 5], &[]] {
+            assert!(new(&node, Queue::Log, ids).is_empty());
+        }
+        for ids in [&[1, 4][..], &[6], &[8, 9], &[9, 1]] {
+            assert_eq!(new(&node, Queue::Log, ids), ids);
+        }
+        assert_eq!(new(&node, Queue::Min, &[5]), [5]);
         let other = NodeName(b"n2".to_vec());
-        assert_eq!(
-            ledger.new_records(&other, Queue::Log, records(&[5])).len(),
-            1
-        );
+        assert_eq!(new(&other, Queue::Log, &[5]), [5]);
     }
 }

@@ -22,12 +22,11 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, u
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::line_protocol;
 use agg_client::Shutdown;
 use aggregator_protocol::NodeName;
 use aggregator_protocol::{Queue, RecordFormat};
 
-use super::batch::{Batch, Delivery, DeliveryStatus, Record};
+use super::batch::{Batch, Delivery, DeliveryStatus};
 use super::config::Config;
 use super::error::PollError;
 use super::routing::{Destination, RoutingTable};
@@ -242,19 +241,10 @@ impl Loader {
             .iter()
             .any(|to| to.sink.format == RecordFormat::Line)
         {
-            for record in batch
-                .records
-                .iter_mut()
-                .filter(|record| record.line.is_none())
-            {
-                // A record without a line becomes a dead letter.
-                record.line = record
-                    .json
-                    .as_deref()
-                    .and_then(|json| line_protocol::from_json(json).ok());
-            }
+            // A record without a line becomes a dead letter.
+            batch.add_lines();
         }
-        let bytes = batch.records.iter().map(Record::bytes).sum();
+        let bytes = batch.bytes();
         self.last_number += 1;
         self.pending.insert(self.last_number, destinations.len());
         let batch = Arc::new(batch);
@@ -306,8 +296,8 @@ fn read(
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let (node, queue, record) = match record(&text) {
-            Ok(record) => record,
+        let parsed = match record(&text) {
+            Ok(parsed) => parsed,
             Err(reason) => {
                 let before = counters.invalid.fetch_add(1, Ordering::Relaxed);
                 if before < MAX_REPORTED {
@@ -317,31 +307,27 @@ fn read(
             }
         };
         counters.records.fetch_add(1, Ordering::Relaxed);
-        let texts = record.json.iter().chain(&record.line);
-        let size = texts.map(Vec::len).sum::<usize>();
+        let Parsed {
+            node,
+            queue,
+            id,
+            json,
+            line,
+        } = parsed;
+        let line = line.as_deref().map(str::as_bytes);
+        let size = json.map_or(0, <[u8]>::len) + line.map_or(0, <[u8]>::len);
         let fits = |batch: &Batch| {
             (&batch.node, batch.queue) == (&node, queue)
                 && batch.records.len() < MAX_RECORDS
                 && bytes + size <= MAX_BYTES
         };
-        match &mut batch {
-            Some(open) if fits(open) => {
-                bytes += size;
-                open.records.push(record);
-            }
-            other => {
-                bytes = size;
-                let records = vec![record];
-                let new = Batch {
-                    node,
-                    queue,
-                    records,
-                };
-                if let Some(full) = other.replace(new) {
-                    pass(full);
-                }
-            }
+        if batch.as_ref().is_some_and(|batch| !fits(batch)) {
+            batch.take().into_iter().for_each(&mut pass);
+            bytes = 0;
         }
+        bytes += size;
+        let open = batch.get_or_insert_with(|| Batch::new(node, queue));
+        open.push(id, 1, json, line);
     };
     batch.into_iter().for_each(pass);
     result
@@ -399,8 +385,17 @@ enum NotARecord {
     Queue(String),
 }
 
+/// A record of a file.
+struct Parsed<'a> {
+    node: NodeName,
+    queue: Queue,
+    id: i64,
+    json: Option<&'a [u8]>,
+    line: Option<String>,
+}
+
 /// Parses a line.
-fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), NotARecord> {
+fn record(text: &[u8]) -> Result<Parsed<'_>, NotARecord> {
     let text = text.trim_ascii();
     let head: Head = serde_json::from_slice(text)?;
     // A dead letter may have line protocol only.
@@ -411,12 +406,11 @@ fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), NotARecord> {
     };
     let queue = Queue::from_name(head.queue.as_bytes())
         .ok_or_else(|| NotARecord::Queue(head.queue.to_string()))?;
-    let record = Record {
+    Ok(Parsed {
+        node: NodeName(head.node.into_bytes()),
+        queue,
         id: head.id,
-        deliveries: 1,
-        floor: None,
-        json: json.map(<[u8]>::to_vec),
-        line: head.line.map(String::into_bytes),
-    };
-    Ok((NodeName(head.node.into_bytes()), queue, record))
+        json,
+        line: head.line,
+    })
 }

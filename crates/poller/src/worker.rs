@@ -233,7 +233,7 @@ impl Worker {
     fn count(&self, records: usize, bytes: u64, letters: &[DeadLetter]) {
         let dead_bytes: usize = letters
             .iter()
-            .filter_map(|letter| letter.record.text(self.format))
+            .filter_map(|letter| letter.batch.text(letter.record, self.format))
             .map(<[u8]>::len)
             .sum();
         let status = &self.status;
@@ -274,7 +274,8 @@ fn next_chunk(
     let mut bytes = 0;
     for Pending { delivery, done } in pending {
         for record in &delivery.batch.records[*done..] {
-            bytes += record.text(format).map_or(0, |text| text.len() + 1);
+            let text = delivery.batch.text(record, format);
+            bytes += text.map_or(0, |text| text.len() + 1);
             if chunk.len() == limits.records || (bytes > limits.bytes && !chunk.is_empty()) {
                 return chunk;
             }
@@ -355,18 +356,11 @@ mod tests {
         number: u64,
         reports: &UnboundedSender<DeliveryStatus>,
     ) -> Delivery {
-        let record = |text: &&str| Record {
-            id: 1,
-            deliveries: 1 + u64::from(*text == "again"),
-            floor: None,
-            json: Some(text.as_bytes().to_vec()),
-            line: None,
-        };
-        let batch = Batch {
-            node: NodeName(b"n".to_vec()),
-            queue: Queue::Log,
-            records: texts.iter().map(record).collect(),
-        };
+        let mut batch = Batch::new(NodeName(b"n".to_vec()), Queue::Log);
+        for text in texts {
+            let deliveries = 1 + u64::from(*text == "again");
+            batch.push(1, deliveries, Some(text.as_bytes()), None);
+        }
         let permit = Budget::new(1).try_acquire(1).unwrap();
         Delivery::new(Arc::new(batch), number, reports.clone(), permit)
     }

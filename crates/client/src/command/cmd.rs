@@ -94,17 +94,6 @@ fn write_length(out: &mut Vec<u8>, kind: u8, length: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Passes the text of a number to `use_text`, without an allocation: an acknowledgement has thousands of ids.
-fn with_text(number: fmt::Arguments, use_text: impl FnOnce(&[u8])) {
-    // The longest is a decimal number: a sign, 17 digits, a point and an exponent.
-    let mut buffer = [0; 40];
-    let mut rest = &mut buffer[..];
-    // Nothing is longer than the buffer.
-    let _ = rest.write_fmt(number);
-    let left = rest.len();
-    use_text(&buffer[..buffer.len() - left]);
-}
-
 /// A value that can be an argument of a command: a text, bytes, or a number.
 pub trait Arg {
     /// Appends the argument to a command.
@@ -133,7 +122,8 @@ macro_rules! integers {
     ($($type:ty),*) => {
         $(impl Arg for $type {
             fn append_to(&self, cmd: &mut Cmd) {
-                with_text(format_args!("{self}"), |text| cmd.push(text));
+                // An acknowledgement has thousands of ids, for which `write!` takes longer.
+                cmd.push(itoa::Buffer::new().format(*self).as_bytes());
             }
         })*
     };
@@ -143,10 +133,14 @@ integers!(i32, i64, u8, u16, u32, u64, usize);
 
 impl Arg for f64 {
     fn append_to(&self, cmd: &mut Cmd) {
+        // The longest has a sign, 17 digits, a point and an exponent.
+        let mut buffer = [0; 40];
+        let mut rest = &mut buffer[..];
         // Debug writes an exponent where Display writes hundreds of digits, and `.0` behind an integer.
-        with_text(format_args!("{self:?}"), |text| {
-            cmd.push(text.strip_suffix(b".0").unwrap_or(text));
-        });
+        let _ = write!(rest, "{self:?}");
+        let left = rest.len();
+        let text = &buffer[..buffer.len() - left];
+        cmd.push(text.strip_suffix(b".0").unwrap_or(text));
     }
 }
 

@@ -1,19 +1,17 @@
 //! Fetching: the commands of the planned fetches, and what becomes of the replies.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::line_protocol;
 use crate::spans::of_node;
 use agg_client::command::Cmd;
-use agg_client::connect::{ClientError, Connection};
-use agg_client::fetch::{self, FetchRequest, FetchedRecord};
+use agg_client::connect::{ClientError, Connection, ServerError};
+use agg_client::fetch::{FetchRequest, FetchedReply, PlacedRecord};
 use agg_client::nodes;
-use agg_client::reply::{Reply, Value};
-use aggregator_protocol::{Queue, RecordFormat};
+use aggregator_protocol::RecordFormat;
 
-use crate::batch::{Batch, Delivery, Record};
+use crate::batch::{Batch, Delivery};
 use crate::budget::Permit;
 use crate::ledger::InFlightBatch;
 
@@ -52,14 +50,11 @@ impl Drainer {
         &mut self,
         wire: &Connection,
         fetch: PendingFetch,
-        reply: Reply,
+        reply: Result<Option<FetchedReply>, ServerError>,
         start: Instant,
     ) -> Result<(), ClientError> {
-        let (fetched, floors) = match reply {
-            Ok(value) => {
-                let needs_floor = self.node_queues[fetch.indexes[0]].needs_floor();
-                read(value, needs_floor).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
-            }
+        let reply = match reply {
+            Ok(reply) => reply.ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
             Err(text) => {
                 let node = &self.node_queues[fetch.indexes[0]].node;
                 if text.code == "READONLY" {
@@ -78,27 +73,32 @@ impl Drainer {
                 return Ok(());
             }
         };
-        let bytes: usize = fetched.iter().map(|one| one.record.len()).sum();
-        let is_full = fetched.len() == MAX_RECORDS || bytes >= FULL_BYTES;
+        let FetchedReply { bytes, records } = reply;
+        let needs_floor = self.node_queues[fetch.indexes[0]].needs_floor();
+        if needs_floor && records.iter().any(|one| one.floor.is_none()) {
+            return Err(wire.unexpected_reply("AGG.FETCH"));
+        }
+        let length: usize = records.iter().map(|one| one.place.len()).sum();
+        let is_full = records.len() == MAX_RECORDS || length >= FULL_BYTES;
         {
             let mut status = self.status.lock();
-            status.records += fetched.len() as u64;
-            status.bytes += bytes as u64;
+            status.records += records.len() as u64;
+            status.bytes += length as u64;
         }
-        let parts = self.by_queue(fetch.indexes, fetched);
-        let parts = parts.ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?;
+        let mut parts = self
+            .by_queue(fetch.indexes, records)
+            .ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?;
         self.schedule(&parts, is_full, start);
+        parts.retain(|(_, placed)| !placed.is_empty());
         let mut permits = fetch.permits;
-        for (index, fetched) in parts {
-            let node_queue = &self.node_queues[index];
-            let fetched = self
-                .ledger
-                .new_records(&node_queue.node, node_queue.queue, fetched);
-            if !fetched.is_empty() {
-                let records = self.records(index, fetched, &floors);
-                self.deliver(index, &mut permits, records, start);
-            }
+        let (last, before) = match parts.split_last() {
+            Some((last, before)) => (last, before),
+            None => return Ok(()),
+        };
+        for part in before {
+            self.deliver(part, Cow::Borrowed(&bytes), &mut permits, start);
         }
+        self.deliver(last, Cow::Owned(bytes), &mut permits, start);
         Ok(())
     }
 
@@ -107,12 +107,16 @@ impl Drainer {
     fn by_queue(
         &self,
         indexes: Vec<usize>,
-        mut fetched: Vec<FetchedRecord>,
-    ) -> Option<Vec<(usize, Vec<FetchedRecord>)>> {
+        mut fetched: Vec<PlacedRecord>,
+    ) -> Option<Vec<(usize, Vec<PlacedRecord>)>> {
         let mut parts = Vec::with_capacity(indexes.len());
         for index in indexes {
             let queue = self.node_queues[index].queue;
-            let (part, rest) = fetched.into_iter().partition(|one| one.queue == queue);
+            // Most replies have records of one queue, which are not moved.
+            let (part, rest) = match fetched.iter().all(|one| one.queue == queue) {
+                true => (fetched, Vec::new()),
+                false => fetched.into_iter().partition(|one| one.queue == queue),
+            };
             fetched = rest;
             parts.push((index, part));
         }
@@ -121,7 +125,7 @@ impl Drainer {
 
     /// Sets when to fetch from the queues of a reply again: at once from those with a backlog, after growing pauses from
     /// those that are empty.
-    fn schedule(&mut self, parts: &[(usize, Vec<FetchedRecord>)], is_full: bool, start: Instant) {
+    fn schedule(&mut self, parts: &[(usize, Vec<PlacedRecord>)], is_full: bool, start: Instant) {
         let (longest, now) = (self.table.poll_interval, Instant::now());
         // The server takes the queues in order. If the reply is full it ended in the last one that has records, and did
         // not get to those behind it.
@@ -145,57 +149,45 @@ impl Drainer {
         }
     }
 
-    /// Converts records to the formats that the sinks take.
-    fn records(&self, index: usize, fetched: Vec<FetchedRecord>, floors: &Floors) -> Vec<Record> {
-        let node_queue = &self.node_queues[index];
+    /// Hands the records of one queue that are not in flight to its sinks, with their part of the budget for the reply.
+    fn deliver(
+        &mut self,
+        (index, placed): &(usize, Vec<PlacedRecord>),
+        reply: Cow<'_, [u8]>,
+        permits: &mut [Permit],
+        start: Instant,
+    ) {
+        let node_queue = &self.node_queues[*index];
+        let (node, queue) = (&node_queue.node, node_queue.queue);
+        let new = self.ledger.new_records(node, queue, placed);
+        if new.is_empty() {
+            return;
+        }
+        let mut batch = Batch::new(node.clone(), queue);
         let formats = (
             node_queue.needs(RecordFormat::Json),
             node_queue.needs(RecordFormat::Line),
         );
-        let record = |fetched: FetchedRecord| {
-            let (json, line) = match formats {
-                (false, _) => (None, Some(fetched.record)),
-                (true, false) => (Some(fetched.record), None),
+        match formats {
+            (false, _) => batch.place(&new, reply, RecordFormat::Line),
+            (true, is_both) => {
+                batch.place(&new, reply, RecordFormat::Json);
                 // A fetch has one format, so the other one is derived.
-                (true, true) => {
-                    let line = line_protocol::from_json(&fetched.record).ok();
-                    (Some(fetched.record), line)
+                if is_both {
+                    batch.add_lines();
                 }
-            };
-            Record {
-                id: fetched.id,
-                deliveries: fetched.deliveries,
-                floor: floors.get(&(fetched.queue, fetched.id)).copied(),
-                json,
-                line,
             }
-        };
-        fetched.into_iter().map(record).collect()
-    }
-
-    /// Hands the records of one queue to its sinks, with their part of the budget for the reply.
-    fn deliver(
-        &mut self,
-        index: usize,
-        permits: &mut [Permit],
-        records: Vec<Record>,
-        start: Instant,
-    ) {
-        let node_queue = &self.node_queues[index];
-        let bytes = records.iter().map(Record::bytes).sum();
+        }
+        let bytes = batch.bytes();
         let number = self.ledger.insert(InFlightBatch {
-            node: node_queue.node.clone(),
-            queue: node_queue.queue,
-            ids: records.iter().map(|record| record.id).collect(),
+            node: node.clone(),
+            queue,
+            ids: new.iter().map(|record| record.id).collect(),
             leased_until: start + self.table.lease,
             pending_sinks: node_queue.destinations.len(),
             is_abandoned: false,
         });
-        let batch = Arc::new(Batch {
-            node: node_queue.node.clone(),
-            queue: node_queue.queue,
-            records,
-        });
+        let batch = Arc::new(batch);
         for (to, permit) in node_queue.destinations.iter().zip(permits) {
             let permit = permit.split(bytes);
             let mut delivery = Delivery::new(batch.clone(), number, self.report_to.clone(), permit);
@@ -203,55 +195,5 @@ impl Drainer {
             // A sink that has ended drops the delivery, which reports it as abandoned.
             let _ = to.sink.inbox.send(delivery);
         }
-    }
-}
-
-/// The floors of records.
-type Floors = HashMap<(Queue, i64), i64>;
-
-/// Reads the reply of a fetch, with the floors of its records if they were asked for; none if it is not one.
-fn read(reply: Value, has_floors: bool) -> Option<(Vec<FetchedRecord>, Floors)> {
-    if !has_floors {
-        return Some((fetch::read_records(reply)?, Floors::new()));
-    }
-    let floored = fetch::read_floored_records(reply)?;
-    let floor = |(record, floor): &(FetchedRecord, i64)| ((record.queue, record.id), *floor);
-    let floors = floored.iter().map(floor).collect();
-    let records = floored.into_iter().map(|(record, _)| record);
-    Some((records.collect(), floors))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_record_has_its_own_floor() {
-        let record = |queue: &str, id: i64, floor: i64| {
-            Value::Array(vec![
-                Value::BulkString(queue.into()),
-                Value::Int(id),
-                Value::Int(1),
-                Value::BulkString("{}".into()),
-                Value::Int(floor),
-            ])
-        };
-        let reply = Value::Array(vec![
-            record("MIN", 9, 9),
-            record("LOG", 5, 3),
-            record("LOG", 9, 6),
-        ]);
-        let (records, floors) = read(reply.clone(), true).unwrap();
-        assert_eq!(records.len(), 3);
-        assert_eq!(
-            floors,
-            [
-                ((Queue::Min, 9), 9),
-                ((Queue::Log, 5), 3),
-                ((Queue::Log, 9), 6)
-            ]
-            .into()
-        );
-        assert!(read(reply, false).unwrap().1.is_empty());
     }
 }

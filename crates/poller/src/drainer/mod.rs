@@ -286,7 +286,7 @@ impl Drainer {
             .collect();
         let start = Instant::now();
         let mut replies = Vec::with_capacity(commands.len());
-        wire.pipeline(&commands, |_, reply| replies.push(reply))
+        wire.pipeline_fetches(&commands, |_, reply| replies.push(reply))
             .await?;
         for (fetch, reply) in plan.fetches.into_iter().zip(replies) {
             self.received(wire, fetch, reply, start)?;
