@@ -184,7 +184,7 @@ fn several<T: Target>(mut session: Session<T>) -> Measured {
     }
     session.write(amount(400, 4000), 20);
     session.poll();
-    session.freeze_with_records();
+    session.freeze_with_records(amount(400, 4000), 20);
     session.poll();
     session.poll();
     session.until_drained();

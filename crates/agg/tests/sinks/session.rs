@@ -239,15 +239,20 @@ impl<T: Target> Session<T> {
         });
     }
 
-    /// Stops the only poller while it has records that it has not acknowledged.
-    pub fn freeze_with_records(&self) {
+    /// Stops the only poller while it has records that it has not acknowledged. If it stores all before it is stopped, it
+    /// gets this many more, in messages or names with this many bytes.
+    pub fn freeze_with_records(&mut self, count: usize, bytes: usize) {
         until("the poller has records", || {
             self.freeze_between_writes(0);
-            if self.leased() == 0 {
-                self.resume(0);
-                return None;
+            if self.leased() > 0 {
+                return Some(());
             }
-            Some(())
+            // No record may be stored before it is counted.
+            if self.is_drained() {
+                self.write(count, bytes);
+            }
+            self.resume(0);
+            None
         });
     }
 
@@ -292,6 +297,13 @@ impl<T: Target> Session<T> {
         for queue in T::QUEUES {
             until_empty(&self.source, &nodes, queue);
         }
+    }
+
+    fn is_drained(&self) -> bool {
+        let nodes: Vec<&str> = self.nodes.iter().map(String::as_str).collect();
+        T::QUEUES
+            .iter()
+            .all(|queue| left(&self.source, &nodes, queue) == 0)
     }
 
     /// Returns the number of leased records.
