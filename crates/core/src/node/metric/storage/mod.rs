@@ -301,8 +301,10 @@ impl Metric {
         self.beside().map_or(0.0, |beside| beside.closed_total)
     }
 
+    /// Adds an increase. One that is negative comes from a damaged payload, and a negative total could not be loaded
+    /// again: it does not count.
     pub fn add_closed_total(&mut self, increase: f64) {
-        if increase != 0.0 {
+        if increase > 0.0 {
             let extra = self.extra.get_or_insert_default();
             let beside = extra.beside.get_or_insert_default();
             beside.closed_total = finite(beside.closed_total + increase);
@@ -394,6 +396,16 @@ mod tests {
         metric.count_sample(1);
         metric.count_sample(1);
         assert_eq!(metric.samples(), (1 << 32) + 1);
+    }
+
+    #[test]
+    fn total_never_falls() {
+        let mut metric = Metric::new(b"m", MetricType::Inc);
+        metric.add_closed_total(-3.0);
+        assert_eq!(metric.closed_total(), 0.0);
+        metric.add_closed_total(5.0);
+        metric.add_closed_total(-7.0);
+        assert_eq!(metric.closed_total(), 5.0);
     }
 
     #[test]
