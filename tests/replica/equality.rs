@@ -66,9 +66,13 @@ fn busy_primary_covers_everything_that_is_compared() {
     let Some(server) = Server::with_settings(BUSY) else {
         return;
     };
-    let mut workload = RandomWorkload::new(&server, 1, Lifetimes::Finite);
+    // On a busy machine, nodes that expire never have enough errors to reach a limit.
+    let mut workloads = [(1, Lifetimes::Finite), (2, Lifetimes::Infinite)]
+        .map(|(seed, lifetimes)| RandomWorkload::new(&server, seed, lifetimes));
     until("all kinds of events have happened", || {
-        (0..50).for_each(|_| workload.act());
+        for workload in &mut workloads {
+            (0..50).for_each(|_| workload.act());
+        }
         let info: String = server.ask("INFO agg");
         let is_none = |field: &str| info.contains(&format!("{field}:0\r\n"));
         let fields = [
