@@ -88,9 +88,9 @@ bench: module servers ## measure commands in a server, beside SET and others; th
 	$(CARGO) bench -p aggregator-core
 	$(CARGO) bench -p agg-listener --bench protocols -- --warm-up-time 0.5 --measurement-time 2
 	$(CARGO) bench -p agg --bench poll
-	@echo "Instructions of the module's own lines for each AGG.STAT, 10,000 metrics:"
+	@echo "Instructions of an AGG.STAT by source file:"
 	@$(CARGO) build --quiet --profile lines --package aggregator
-	@MODULE=target/lines/libaggregator.so scripts/instructions.sh
+	@scripts/instructions.py --files stat --module target/lines/libaggregator.so
 
 instructions: test-deps module ## count the instructions of commands, compare with benches/instructions.txt (ARGS=--update, ARGS=--help)
 	@scripts/instructions.py $(ARGS)

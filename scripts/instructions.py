@@ -297,7 +297,7 @@ class Server:
         self.control("--zero")
 
     def dump(self):
-        """Returns the counts since the last call of zero, by object and function."""
+        """Returns the counts since the last call of zero, by object, function and source file."""
         self.control("--dump")
         self.dumps += 1
         path = self.folder / f"out.{self.dumps}"
@@ -315,15 +315,21 @@ class Server:
 
 
 def read_counts(path):
-    """Reads the instructions of a file of callgrind, each function's own: {(object, function): count}."""
+    """Reads the instructions of a file of callgrind, each function's own: {(object, function, source file): count}.
+
+    The source file is that of the line, which for inlined code is not the function's. Format: "Callgrind Format
+    Specification" of Valgrind's manual.
+    """
     names, counts = {}, {}
-    position = {"ob": "", "fn": ""}
+    position = {"ob": "", "fn": "", "fl": ""}
     is_call = False
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            spec = re.match(r"(c?)(ob|fn)=\((\d+)\)(?: (.*))?$", line.rstrip("\n"))
+            spec = re.match(r"(c?)(ob|fn|f[lie])=\((\d+)\)(?: (.*))?$", line.rstrip("\n"))
             if spec:
                 callee, kind, number, name = spec.groups()
+                # fl, fi and fe name a file: a function's own, that of inlined code, and the return from there.
+                kind = "fl" if kind in ("fi", "fe") else kind
                 if name is not None:
                     names[kind, number] = name
                 if not callee:
@@ -333,7 +339,7 @@ def read_counts(path):
                 is_call = True
             elif line[0] in "+-*0123456789":
                 if not is_call:
-                    at = (position["ob"], position["fn"])
+                    at = (position["ob"], position["fn"], position["fl"])
                     fields = line.split()
                     counts[at] = counts.get(at, 0) + (int(fields[1]) if len(fields) > 1 else 0)
                 is_call = False
@@ -341,7 +347,7 @@ def read_counts(path):
 
 
 def measure(program, module, only):
-    """Counts all rows, or one. Returns {key: (count of an operation, {function: its share})}."""
+    """Counts all rows, or one. Returns {key: (count of an operation, {function: its share}, {source file: its share})}."""
     with tempfile.TemporaryDirectory(prefix="aggregator-instructions-") as name:
         server = Server(program, module, Path(name))
         try:
@@ -362,15 +368,35 @@ def measure_rows(server, connection, module, only):
             operations = connection.drain(*row.counted)
         else:
             connection.send(row.counted, row.expected)
-        by_function = {}
-        for (file, function), count in server.dump().items():
-            if file.endswith("/" + module):
+        by_function, by_file = {}, {}
+        for (mapped, function, file), count in server.dump().items():
+            if mapped.endswith("/" + module):
+                # A recursive function has a number behind its name.
                 function = re.sub(r"'\d+$", "", function)
                 by_function[function] = by_function.get(function, 0) + count / operations
+                by_file[file] = by_file.get(file, 0) + count / operations
         counted = sum(by_function.values())
         if counted == 0:
             raise Failure(f"nothing was counted for {row.name}: the module has no function {ENTRY}, or no symbols")
-        yield row.key, (counted, by_function)
+        yield row.key, (counted, by_function, by_file)
+
+
+def print_functions(count, by_function):
+    for function, share in sorted(by_function.items(), key=lambda item: -item[1]):
+        if share >= 0.5:
+            print(f"{share:8.1f}  {function}")
+    print(f"{count:8.1f}  in all functions of the module")
+
+
+def print_files(count, by_file):
+    own = {file: share for file, share in by_file.items() if (ROOT / file).is_relative_to(ROOT)}
+    if not own or "???" in own:
+        raise Failure("the module has no line tables: cargo build --profile lines -p aggregator, then --module target/lines/libaggregator.so")
+    for file, share in sorted(own.items(), key=lambda item: -item[1]):
+        if share >= 0.5:
+            print(f"{share:8.1f}  {(ROOT / file).relative_to(ROOT)}")
+    print(f"{sum(own.values()):8.1f}  in lines of the project's sources")
+    print(f"{count - sum(own.values()):8.1f}  in lines of the standard library and of dependencies")
 
 
 def compiler():
@@ -448,6 +474,10 @@ def arguments():
     )
     parser.add_argument("--update", action="store_true", help="write the counts to benches/instructions.txt")
     parser.add_argument("--functions", metavar="ROW", help="print the count of each function of one row instead")
+    parser.add_argument(
+        "--files", metavar="ROW", help="print the count of each source file of one row instead; needs --module with line "
+        "tables, which `cargo build --profile lines -p aggregator` builds in target/lines"
+    )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON instead; compare nothing")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the counts to a file, too")
     parser.add_argument("--counts", type=Path, metavar="FILE", help="compare the counts of a file; measure nothing")
@@ -463,8 +493,11 @@ def arguments():
 
 def main():
     given = arguments()
-    if given.counts and (given.functions or given.update):
-        raise Failure("--counts measures nothing, so it goes neither with --functions nor with --update")
+    one_row = given.functions or given.files
+    if given.counts and (one_row or given.update):
+        raise Failure("--counts measures nothing: it excludes --functions, --files and --update")
+    if given.functions and given.files:
+        raise Failure("--functions and --files exclude each other")
     if given.counts:
         rustc, counts = read_committed(given.counts)
     else:
@@ -474,16 +507,16 @@ def main():
             return 0
         if not given.module.exists():
             raise Failure(f"{given.module} is missing: `make module` builds it")
-        measured = measure(given.server, given.module.resolve(), given.functions)
-        rustc, counts = compiler(), {key: count for key, (count, _) in measured.items()}
-    if given.functions:
-        if given.functions not in measured:
-            raise Failure(f"there is no row {given.functions}; rows: {', '.join(row.key for row in rows())}")
-        count, by_function = measured[given.functions]
-        for function, share in sorted(by_function.items(), key=lambda item: -item[1]):
-            if share >= 0.5:
-                print(f"{share:8.1f}  {function}")
-        print(f"{count:8.1f}  in all functions of the module")
+        measured = measure(given.server, given.module.resolve(), one_row)
+        rustc, counts = compiler(), {key: count for key, (count, _, _) in measured.items()}
+    if one_row:
+        if one_row not in measured:
+            raise Failure(f"there is no row {one_row}; rows: {', '.join(row.key for row in rows())}")
+        count, by_function, by_file = measured[one_row]
+        if given.functions:
+            print_functions(count, by_function)
+        else:
+            print_files(count, by_file)
         return 0
     if given.save:
         write_committed(given.save, counts)

@@ -106,7 +106,7 @@ pub fn change<R>(
     .map(|Ok(result)| result)
 }
 
-/// Does the same as [`change`] for a change that may fail. A failed change has changed nothing.
+/// Like [`change`], but the change may fail. If it fails, nothing has changed.
 #[inline]
 pub fn try_change<R, E>(
     ctx: Ctx<'_>,

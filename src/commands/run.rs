@@ -59,8 +59,8 @@ pub fn write(command: Command, call: &Call<'_>) {
     write_inlined(command, call);
 }
 
-/// Does the same as [`write`], in a function of each command that reports; see [`Request::parse`]. One that reports
-/// creates the node if it does not exist.
+/// Runs a command as [`write`] does, inlined into one function for each command that reports; see [`Request::parse`].
+/// Commands that report create the node if it does not exist.
 #[inline(always)]
 fn write_inlined(command: Command, call: &Call<'_>) {
     let env = transaction::command_env();

@@ -197,10 +197,11 @@ impl Counters {
 
     /// Counts an error that was not known.
     pub(crate) fn new_error(&mut self, severity: u8) {
-        let named = level::NAMES.iter().zip(&mut self.new_errors).rev();
-        let at_or_below = named.into_iter().find(|((_, level), _)| *level <= severity);
-        if let Some((_, n)) = at_or_below {
-            *n = n.saturating_add(1);
+        let at_or_below = level::NAMES
+            .iter()
+            .rposition(|(_, level)| *level <= severity);
+        if let Some(i) = at_or_below {
+            self.new_errors[i] = self.new_errors[i].saturating_add(1);
         }
     }
 

@@ -46,6 +46,36 @@ pub fn put_bytes(out: &mut Vec<u8>, v: &[u8]) {
     out.extend_from_slice(v);
 }
 
+/// Removes `bytes` from the front of `rest`; false: it does not begin with them.
+#[inline]
+pub fn strip(rest: &mut &[u8], bytes: &[u8]) -> bool {
+    let behind = rest.strip_prefix(bytes);
+    *rest = behind.unwrap_or_default();
+    behind.is_some()
+}
+
+/// Removes the varint of `n` from the front of `rest`, as [`put_u64`] writes it; false: it does not begin so.
+#[inline]
+pub fn strip_u64(rest: &mut &[u8], mut n: u64) -> bool {
+    while let Some((first, behind)) = rest.split_first() {
+        *rest = behind;
+        if n < 0x80 {
+            return u64::from(*first) == n;
+        }
+        if *first != n as u8 | 0x80 {
+            return false;
+        }
+        n >>= 7;
+    }
+    false
+}
+
+/// Removes a byte string from the front of `rest`, as [`put_bytes`] writes it; false: it does not begin so.
+#[inline]
+pub fn strip_bytes(rest: &mut &[u8], v: &[u8]) -> bool {
+    strip_u64(rest, v.len() as u64) && strip(rest, v)
+}
+
 /// Appends finite doubles: a nibble for the form of each (two to a byte), then the forms themselves. A nibble up to 8
 /// is the number of leading bytes that are kept, the others being zero; 9 + n means that a signed varint follows, the
 /// value times 10^n. The shorter form is used: most measurements have few decimals and take 1 to 4 bytes.

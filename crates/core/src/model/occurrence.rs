@@ -1,6 +1,6 @@
 //! An occurrence of an error, as AGG.ERROR reports it, and the state of its delivery.
 
-use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
+use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64, strip, strip_bytes, strip_u64};
 use crate::error::DecodeError;
 
 /// The type of an error. The numbers are those of effects and saved nodes.
@@ -80,14 +80,14 @@ impl<'a> Occurrence<'a> {
     }
 
     /// Returns `true` if `content` is what [`Occurrence::put_content`] writes. An error that occurs again nearly always
-    /// has the content that is stored, and to compare takes half of what writing takes.
+    /// has the content that is stored, and comparing takes half of what writing takes.
     pub fn has_content(&self, content: &[u8]) -> bool {
         let mut rest = content;
         let mut texts = self.texts.into_iter().chain([self.tags]);
-        texts.all(|text| take_bytes(&mut rest, text))
-            && take(&mut rest, &[self.level, self.error_type as u8])
-            && take_u64(&mut rest, self.gid)
-            && take_u64(&mut rest, self.nid)
+        texts.all(|text| strip_bytes(&mut rest, text))
+            && strip(&mut rest, &[self.level, self.error_type as u8])
+            && strip_u64(&mut rest, self.gid)
+            && strip_u64(&mut rest, self.nid)
             && rest.is_empty()
     }
 
@@ -112,38 +112,6 @@ impl<'a> Occurrence<'a> {
             at: 0,
         })
     }
-}
-
-/// Takes bytes from the front of others; false: they do not begin so.
-#[inline]
-fn take(rest: &mut &[u8], bytes: &[u8]) -> bool {
-    let Some((front, behind)) = rest.split_at_checked(bytes.len()) else {
-        return false;
-    };
-    *rest = behind;
-    front == bytes
-}
-
-/// Takes a number as [`put_u64`] writes it.
-#[inline]
-fn take_u64(rest: &mut &[u8], mut n: u64) -> bool {
-    while let Some((first, behind)) = rest.split_first() {
-        *rest = behind;
-        if n < 0x80 {
-            return u64::from(*first) == n;
-        }
-        if *first != n as u8 | 0x80 {
-            return false;
-        }
-        n >>= 7;
-    }
-    false
-}
-
-/// Takes a text as [`put_bytes`] writes it.
-#[inline]
-fn take_bytes(rest: &mut &[u8], text: &[u8]) -> bool {
-    take_u64(rest, text.len() as u64) && (text.is_empty() || take(rest, text))
 }
 
 /// The delivery of an error: its time, and the number of occurrences by then.

@@ -12,7 +12,8 @@ use crate::node::queue::imported::{Imported, MAX_RANGES, first_of};
 #[derive(Clone, Copy)]
 pub(crate) struct Import<'a> {
     pub queue: Queue,
-    /// The sender has nothing else from this id on to the last of the records that the node does not have; 0: not given.
+    /// The floor of the records: from this id to the last record, the sender has no records but these and those that it
+    /// has imported before; 0: not given.
     pub floor: u64,
     /// Ids and texts; the ids grow strictly.
     pub records: &'a [(u64, &'a [u8])],

@@ -25,12 +25,12 @@ pub(crate) struct Scan {
 pub(crate) enum ScanValues {
     /// All, as AGG.GET returns them.
     All,
-    /// Of metrics the latest alone: a fifth of the bytes and of the time. Of errors and objects all.
+    /// Only the latest values of metrics, which take a fifth of the bytes and of the time; all of errors and objects.
     Last,
 }
 
 impl ScanValues {
-    /// Both.
+    /// Both, in the order of the grammar.
     pub(crate) const BOTH: [ScanValues; 2] = [ScanValues::All, ScanValues::Last];
 
     /// Returns the option of AGG.SCAN.
@@ -50,8 +50,7 @@ impl Node {
     pub(crate) fn scan(&self, scan: &Scan, node_name: &[u8], reply: &mut dyn Reply) {
         let (slots, next) = match scan.item_kind {
             ItemKind::Metric => slots(&self.metrics.table, scan, |m| {
-                // About twice the bytes of the latest values, as each value of a short reply takes as long as one of a
-                // long one.
+                // About twice the bytes of the latest values: a short value takes more time per byte than a long one.
                 let rest = match scan.values {
                     Some(ScanValues::Last) if m.has_histograms() => 512,
                     Some(ScanValues::Last) => 256,

@@ -26,11 +26,11 @@ pub fn write_plain(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Returns `true` if a text is ASCII that a string literal contains as it is. Eight bytes are checked at a time; byte by
-/// byte, this was the largest part of a record.
+/// Returns `true` if a text is ASCII that needs no escapes. Eight bytes are checked at a time: byte by byte, this check
+/// was the largest part of writing a record.
 fn is_plain(text: &[u8]) -> bool {
     match text.last_chunk::<8>() {
-        // The last eight overlap those before, where they are not a word of their own.
+        // The last eight bytes may overlap the words before them.
         Some(last) => {
             let (words, _) = text.as_chunks::<8>();
             let special = |word: &[u8; 8]| special_bytes(u64::from_le_bytes(*word));
@@ -47,7 +47,8 @@ fn is_plain(text: &[u8]) -> bool {
     }
 }
 
-/// Returns the highest bits of bytes, some if any byte of a word is below 0x20, above 0x7e, a quote or a backslash.
+/// Returns 0 if no byte of a word is below 0x20, above 0x7e, a quote or a backslash, and otherwise some of the highest
+/// bits of its bytes.
 #[inline]
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);

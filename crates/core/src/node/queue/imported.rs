@@ -1,10 +1,11 @@
-//! The records of one queue that came from another server, and the ids that came.
+//! The records of one queue that were imported from another server, and the ids that were accepted.
 //!
-//! The ids arrive in any order, and again: several pollers relay a node, each with leases of its own, and a lease that
-//! expires brings old ids late. So the ids that were accepted are kept, as ranges. The sender says with a record down to
-//! which id, its floor, it has nothing else that was not brought, and the range covers these ids, too. So ranges are as
-//! many as the gaps for which another relay still has a record, and not as many as records: ids are times, and seldom
-//! follow each other. A record with nothing before it raises the mark, below which everything is known.
+//! Ids arrive in any order and may be repeated: several pollers relay a node, each with its own leases, and after a
+//! lease has expired an old id arrives late. So the accepted ids are kept, as ranges. Each record has a floor: between
+//! its floor and its id the sender has no other record. The range of the record begins at its floor. Ids are times, so
+//! consecutive records seldom have consecutive ids; with floors the number of ranges is the number of gaps that another
+//! relay may still fill, not the number of records. A record with nothing before it raises the mark. All ids below the
+//! mark are known.
 //!
 //! # Invariants
 //!

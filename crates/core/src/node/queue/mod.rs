@@ -118,8 +118,8 @@ impl Queues {
         self.next_from(queue, 0)
     }
 
-    /// Returns the floor of a record: from it on to the id of the record nothing is queued, and nothing will become
-    /// available. 1: there is nothing before the record.
+    /// Returns the floor of a record: the lowest id from which on no other record up to this one is in the queue or can
+    /// still be added to it. 1: there is nothing before the record.
     pub fn floor(&self, queue: Queue, id: u64) -> u64 {
         let before = self.ids(queue, id.saturating_sub(1), true).next();
         let floor = before.map_or(1, |before| before + 1);
