@@ -347,7 +347,10 @@ def read_counts(path):
 
 
 def measure(program, module, only):
-    """Counts all rows, or one. Returns {key: (count of an operation, {function: its share}, {source file: its share})}."""
+    """Counts all rows, or one.
+
+    Returns {key: (count of an operation, {function: its share}, {source file: its share})}.
+    """
     with tempfile.TemporaryDirectory(prefix="aggregator-instructions-") as name:
         server = Server(program, module, Path(name))
         try:
@@ -391,7 +394,10 @@ def print_functions(count, by_function):
 def print_files(count, by_file):
     own = {file: share for file, share in by_file.items() if (ROOT / file).is_relative_to(ROOT)}
     if not own or "???" in own:
-        raise Failure("the module has no line tables: cargo build --profile lines -p aggregator, then --module target/lines/libaggregator.so")
+        raise Failure(
+            "the module has no line tables: cargo build --profile lines -p aggregator, then "
+            "--module target/lines/libaggregator.so"
+        )
     for file, share in sorted(own.items(), key=lambda item: -item[1]):
         if share >= 0.5:
             print(f"{share:8.1f}  {(ROOT / file).relative_to(ROOT)}")
@@ -475,8 +481,10 @@ def arguments():
     parser.add_argument("--update", action="store_true", help="write the counts to benches/instructions.txt")
     parser.add_argument("--functions", metavar="ROW", help="print the count of each function of one row instead")
     parser.add_argument(
-        "--files", metavar="ROW", help="print the count of each source file of one row instead; needs --module with line "
-        "tables, which `cargo build --profile lines -p aggregator` builds in target/lines"
+        "--files",
+        metavar="ROW",
+        help="print the count of each source file of one row instead; needs --module with line tables, which "
+        "`cargo build --profile lines -p aggregator` builds in target/lines",
     )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON instead; compare nothing")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the counts to a file, too")
