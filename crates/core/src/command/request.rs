@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
     /// contains it already.
     ///
     /// This function is inlined: a caller with a constant `command` contains the code of that command alone. The module
-    /// runs each report in its own function, which takes a tenth less instructions for a sample than one function for
+    /// runs each report in its own function, which takes a tenth fewer instructions for a sample than one function for
     /// all. The functions that every report calls are inlined for the same reason.
     ///
     /// # Errors

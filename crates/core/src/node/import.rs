@@ -12,8 +12,8 @@ use crate::node::queue::imported::{Imported, MAX_RANGES, first_of};
 #[derive(Clone, Copy)]
 pub(crate) struct Import<'a> {
     pub queue: Queue,
-    /// The floor of the records: from this id to the last record, the sender has no records but these and those that it
-    /// has imported before; 0: not given.
+    /// The floor of the records: from this id to the last record, the sender has no records but these and those that the
+    /// node already has; 0: not given.
     pub floor: u64,
     /// Ids and texts; the ids grow strictly.
     pub records: &'a [(u64, &'a [u8])],
