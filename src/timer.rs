@@ -220,9 +220,16 @@ fn sweep(
         if stored.is_decided_elsewhere(env.now.mono_ms) {
             break;
         }
-        let cost = stored.node.sweep_bound(STEP);
+        let mut cost = stored.node.sweep_bound(STEP);
+        let fits = |cost| accounting::fits_node(cost, stored.usage(), &env.settings);
+        let mut has_room = fits(cost);
+        if !has_room {
+            let (node, settings) = (&stored.node, &env.settings);
+            cost = node.sweep_cost(STEP, checks_lifetimes, env.now, name.bytes(), settings);
+            has_room = fits(cost);
+        }
         let mut pressure = None;
-        if !accounting::fits_node(cost, stored.usage(), &env.settings) {
+        if !has_room {
             // Eviction opens keys, perhaps this one.
             drop(key);
             let fits = eviction::evict(ctx, Some(location), cost, env);

@@ -93,3 +93,29 @@ fn records_that_share_a_tag_list_of_60_kb_do_not_exceed_the_memory_limit() {
 fn words_of(words: &Words) -> Vec<&[u8]> {
     words.iter().map(Vec::as_slice).collect()
 }
+
+#[test]
+fn windows_that_are_not_due_evict_nothing() {
+    let _beside = beside();
+    let Some(server) = server(&format!("{CALM} max-memory 8mb")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    // Far more than one eviction frees, if their windows were due.
+    let metrics = (0..2000).map(|i| split(&format!("AGG.STAT metrics m{i} 1")));
+    fill_up(&mut connection, &metrics.collect::<Vec<_>>());
+    const DROPPED: &str = "agg_dropped_max_memory";
+    let message = "x".repeat(900);
+    let lines = vec![split(&format!("AGG.LOG logs {message}")); 10];
+    for i in 0.. {
+        assert!(i < 5000, "memory is never full");
+        burst(&mut connection, &lines);
+        if agg(&server, DROPPED) > 0 {
+            break;
+        }
+    }
+    let before = agg(&server, DROPPED);
+    // Rounds of the timer, with and without a check of lifetimes.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(agg(&server, DROPPED), before);
+}

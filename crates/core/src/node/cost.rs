@@ -172,7 +172,7 @@ impl Node {
         self.max_open(window).saturating_sub(MIN_OPEN) as u64 * WINDOW
     }
 
-    /// A slice of a sweep that checks up to `budget` metrics.
+    /// A slice of a sweep that checks up to `budget` metrics; [`Node::sweep_cost`] is the close bound.
     pub fn sweep_bound(&self, budget: usize) -> u64 {
         self.closing_bound(budget.min(self.metrics.table.len() as usize))
     }

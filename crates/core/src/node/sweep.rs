@@ -11,6 +11,8 @@ use crate::node::errors::Errors;
 use crate::node::metric::forgotten::{Forgotten, ForgottenMetrics};
 use crate::node::objects::Objects;
 use crate::node::queue::AT_ONCE;
+use crate::settings::{Rules, Settings};
+use crate::time::Now;
 
 /// The outcome of one slice of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,37 @@ impl Node {
                 ready: node.take_ready(),
             }
         })
+    }
+
+    /// A close bound of the memory that one slice of a sweep adds, with the arguments of [`Node::sweep`]: 0 if no window
+    /// is due and, for a first slice, no metric expires.
+    pub fn sweep_cost(
+        &self,
+        budget: usize,
+        first: bool,
+        now: Now,
+        node_name: &[u8],
+        settings: &Settings,
+    ) -> u64 {
+        let rules = settings.rules_of(node_name);
+        let is_due = Window::ALL.into_iter().any(|window| {
+            let deadlines = &self.metrics.deadlines[window];
+            let flushed_ms = now.ms().saturating_sub(rules.flush_delay_ms);
+            let length_ms = i64::from(self.lengths[window]) * 1000;
+            deadlines.scan.is_some()
+                || deadlines.waits_before(flushed_ms - length_ms)
+                || deadlines.has_idle_check(now.mono_ms)
+        });
+        let expires = || {
+            let mut sweep_cursor = self.metrics.sweep_cursor;
+            let metrics = SweepCursor::new(&mut sweep_cursor, self.metrics.table.len());
+            let (expired, ahead, _) = self.expired_metrics(metrics, now, &rules, settings);
+            !expired.is_empty() || !ahead.is_empty()
+        };
+        match is_due || first && expires() {
+            true => self.sweep_bound(budget),
+            false => 0,
+        }
     }
 
     fn expire_leases(&mut self, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
@@ -209,32 +242,44 @@ impl Node {
     /// Expires metrics that were idle for too long, and closes the windows of those whose clock was wrong. Returns
     /// whether the cursor stopped early, here and below.
     fn end_metrics(&mut self, ctx: &mut WriteContext<'_>) -> bool {
-        let ttl_s = ctx.settings.series_ttl_s;
+        let mut sweep_cursor = self.metrics.sweep_cursor;
+        let metrics = SweepCursor::new(&mut sweep_cursor, self.metrics.table.len());
+        let (ended, ahead, stopped) =
+            self.expired_metrics(metrics, ctx.now, &ctx.apply.rules, ctx.settings);
+        self.metrics.sweep_cursor = sweep_cursor;
+        ctx.effects.reset_time(&ahead);
+        self.metrics
+            .reset_time(ahead.iter().copied(), &mut self.queues, &mut ctx.apply);
+        self.forget_metrics(&ended, ctx);
+        stopped
+    }
+
+    /// Returns the slots of the metrics that were idle for too long and of those whose clock was wrong, both growing, and
+    /// whether the cursor stopped early.
+    fn expired_metrics(
+        &self,
+        mut sweep_cursor: SweepCursor<'_>,
+        now: Now,
+        rules: &Rules,
+        settings: &Settings,
+    ) -> (Vec<u32>, Vec<u32>, bool) {
+        let ttl_ms = settings.series_ttl_s.saturating_mul(1000);
         let (mut ended, mut ahead) = (Vec::new(), Vec::new());
-        let mut sweep_cursor =
-            SweepCursor::new(&mut self.metrics.sweep_cursor, self.metrics.table.len());
         while let Some(slot) = sweep_cursor.next(ended.len() + ahead.len()) {
             let Some(metric) = self.metrics.table.get(slot) else {
                 continue;
             };
-            let idle_since = metric.last_seen().max(self.metrics.idle_not_before);
-            if ttl_s != 0
-                && idle_since.saturating_add(ttl_s.saturating_mul(1000)) <= ctx.now.mono_ms
-            {
+            let idle_since = self.metrics.idle_since(metric);
+            if ttl_ms != 0 && idle_since.saturating_add(ttl_ms) <= now.mono_ms {
                 ended.push(slot);
-            } else if metric.is_ahead(ctx.apply.now_ms, self.rules.max_future_ms) {
+            } else if metric.is_ahead(now.ms(), rules.max_future_ms) {
                 ahead.push(slot);
             }
         }
         // Effects name slots in growing order.
         ended.reverse();
         ahead.reverse();
-        let stopped = sweep_cursor.stopped;
-        ctx.effects.reset_time(&ahead);
-        self.metrics
-            .reset_time(ahead.iter().copied(), &mut self.queues, &mut ctx.apply);
-        self.forget_metrics(&ended, ctx);
-        stopped
+        (ended, ahead, sweep_cursor.stopped)
     }
 
     /// Drops what is remembered of forgotten metrics where it has no effect any more.

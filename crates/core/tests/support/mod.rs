@@ -152,11 +152,14 @@ impl World {
         let Some(node) = &mut self.node else {
             return false;
         };
+        let name = self.name.as_bytes();
+        let cost = node.sweep_cost(budget, first, self.now, name, &self.settings);
+        let before = node.evictable_bytes();
         let mut effects = Effects::default();
         let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
-            node_name: self.name.as_bytes(),
+            node_name: name,
             last_id: &mut self.last_id,
             effects: &mut effects,
             allow_verbatim: false,
@@ -165,6 +168,11 @@ impl World {
             counters: &mut self.counters,
         };
         let swept = node.sweep(budget, first, &mut exec);
+        let queues = node.evictable_bytes().into_iter().zip(before);
+        assert!(
+            cost > 0 || queues.clone().all(|(after, before)| after <= before),
+            "a sweep that was to cost nothing added records"
+        );
         self.ready |= swept.ready;
         self.replicate(&effects, Command::Info, &[]);
         swept.more

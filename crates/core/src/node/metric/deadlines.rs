@@ -74,9 +74,16 @@ impl Deadlines {
             .is_some_and(|(&first, _)| i64::from(first) * 1000 <= start)
     }
 
+    /// Returns `true` if it is time to check a window again.
+    pub fn has_idle_check(&self, mono_ms: u64) -> bool {
+        self.await_idle
+            .first()
+            .is_some_and(|(until, _)| *until <= mono_ms)
+    }
+
     /// Returns the slot of the next window to check again; it is to be closed, or to wait again.
     pub fn next_idle_check(&mut self, mono_ms: u64) -> Option<u32> {
-        if self.await_idle.first()?.0 > mono_ms {
+        if !self.has_idle_check(mono_ms) {
             return None;
         }
         self.await_idle.pop_first().map(|(_, slot)| slot)
