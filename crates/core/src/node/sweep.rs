@@ -9,6 +9,7 @@ use crate::model::{Queue, Window};
 use crate::node::Node;
 use crate::node::errors::Errors;
 use crate::node::metric::forgotten::{Forgotten, ForgottenMetrics};
+use crate::node::metric::open_window::OpenWindow;
 use crate::node::objects::Objects;
 use crate::node::queue::AT_ONCE;
 use crate::settings::{Rules, Settings};
@@ -89,7 +90,7 @@ impl Node {
             let length_ms = i64::from(self.lengths[window]) * 1000;
             deadlines.scan.is_some()
                 || deadlines.waits_before(flushed_ms - length_ms)
-                || deadlines.has_idle_check(now.mono_ms)
+                || deadlines.has_due_check(now.mono_ms)
         });
         let expires = || {
             let mut sweep_cursor = self.metrics.sweep_cursor;
@@ -141,7 +142,10 @@ impl Node {
                     && let Some(open) = metric.newest_mut(window)
                     && !open.is_awaiting_idle()
                 {
-                    metrics.deadlines[window].await_idle(open, false, slot, idle_at);
+                    let deadlines = &mut metrics.deadlines[window];
+                    deadlines.closed(open);
+                    open.set_awaiting_idle();
+                    metric.schedule_check(window, slot, idle_at, deadlines);
                 }
             }
             if older_is_due {
@@ -162,12 +166,13 @@ impl Node {
         let (mut idle, mut checked) = (Vec::new(), 0);
         let metrics = &mut self.metrics;
         while checked < budget
-            && let Some(slot) = metrics.deadlines[window].next_idle_check(mono_ms)
+            && let Some(slot) = metrics.deadlines[window].take_due_check(mono_ms)
         {
             checked += 1;
             let Some(metric) = metrics.table.get_mut(slot) else {
                 continue;
             };
+            metric.take_check(window);
             let idle_at = metric
                 .last_seen()
                 .max(metrics.idle_not_before)
@@ -175,18 +180,13 @@ impl Node {
             let is_idle = metric.has_later_sample(window, length_ms) || idle_at <= mono_ms;
             if metric.newest_is_due(window, &ctx.apply) && is_idle {
                 idle.push(slot);
-                continue;
-            }
-            // An older window is among them only where the clock was set back meanwhile.
-            let deadlines = &mut metrics.deadlines[window];
-            for open in metric.open_mut(window) {
-                if deadlines.is_idle_check_due(open, slot, mono_ms) {
-                    deadlines.await_idle(open, false, slot, idle_at.max(mono_ms + 100));
-                }
+            } else if metric.open(window).any(OpenWindow::is_awaiting_idle) {
+                // The newest is not due only where the clock was set back meanwhile.
+                let at_ms = idle_at.max(mono_ms + 100);
+                metric.schedule_check(window, slot, at_ms, &mut metrics.deadlines[window]);
             }
         }
         idle.sort_unstable();
-        idle.dedup();
         self.close(window, true, &idle, ctx);
         checked == budget
     }

@@ -101,7 +101,7 @@ impl Metric {
         ctx: &mut MetricContext<'_>,
     ) {
         let (rules, lengths) = (ctx.apply.rules, ctx.apply.lengths);
-        ctx.deadlines[window].closed(&open, ctx.slot);
+        ctx.deadlines[window].closed(&open);
         let end_s = open.start_s().saturating_add(lengths[window]);
         let mut ms = rules.min_interval_ms;
         if self.metric_type == MetricType::Inc {

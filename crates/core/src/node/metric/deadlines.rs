@@ -1,7 +1,8 @@
 //! The deadlines of the open windows of a node: when to check which.
 //!
-//! Every open window is known to the node's [`Deadlines`]: by its start while its end is ahead, and by a time of the
-//! next check once it only waits for its metric to be idle.
+//! Every open window is known to the node's [`Deadlines`]: by its start while its end is ahead, and by a check of its
+//! metric once it only waits for its metric to be idle. A metric has at most one check for each length, which stays when
+//! the window closes before: a metric whose windows are all opened after their end needs no other for the next one.
 
 use super::open_window::OpenWindow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,31 +10,28 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Schedules the checks of the windows of one length. Derived from the open windows; not part of the value.
 #[derive(Default)]
 pub(crate) struct Deadlines {
-    /// Open windows by start (Unix seconds) whose end was ahead when they were opened: few distinct starts, however
-    /// many metrics there are.
+    /// Open windows by start (Unix seconds) that no check knows: few distinct starts, however many metrics there are.
     starts: BTreeMap<u32, u32>,
-    /// (running time, slot): windows past their end whose metric was not idle at the last check.
-    await_idle: BTreeSet<(u64, u32)>,
-    /// The same by slot and start.
-    awaiting_idle: BTreeMap<(u32, u32), u64>,
+    /// (running time, slot): the checks of metrics that were not idle.
+    checks: BTreeSet<(u64, u32)>,
+    /// The same by slot.
+    checked_at: BTreeMap<u32, u64>,
     /// The pass over all metrics that finds windows past their end: the next slot to check.
     pub scan: Option<u32>,
 }
 
 impl Deadlines {
-    /// Records a window that was opened in `slot`, whose end is ahead.
-    pub fn opened(&mut self, window: &OpenWindow, slot: u32) {
-        debug_assert!(!window.is_awaiting_idle(), "slot {slot}");
+    /// Records a window that was opened and that no check knows.
+    pub fn opened(&mut self, window: &OpenWindow) {
+        debug_assert!(!window.is_awaiting_idle());
         *self.starts.entry(window.start_s()).or_insert(0) += 1;
     }
 
-    /// Records that a window is not open any more.
-    pub fn closed(&mut self, window: &OpenWindow, slot: u32) {
-        if window.is_awaiting_idle() {
-            if let Some(until) = self.awaiting_idle.remove(&(slot, window.start_s())) {
-                self.await_idle.remove(&(until, slot));
-            }
-        } else if let Some(count) = self.starts.get_mut(&window.start_s()) {
+    /// Records that a window is not open any more, or that a check knows it now.
+    pub fn closed(&mut self, window: &OpenWindow) {
+        if !window.is_awaiting_idle()
+            && let Some(count) = self.starts.get_mut(&window.start_s())
+        {
             *count -= 1;
             if *count == 0 {
                 self.starts.remove(&window.start_s());
@@ -41,30 +39,25 @@ impl Deadlines {
         }
     }
 
-    /// Records that the metric of a window has moved.
-    pub fn moved(&mut self, window: &OpenWindow, from: u32, slot: u32) {
-        if let Some(until) = self.awaiting_idle.remove(&(from, window.start_s())) {
-            self.await_idle.remove(&(until, from));
-            self.awaiting_idle.insert((slot, window.start_s()), until);
-            self.await_idle.insert((until, slot));
-        }
+    /// Schedules the check of a metric that has none. `Metric::schedule_check` knows whether it has one.
+    pub fn schedule(&mut self, slot: u32, at_ms: u64) {
+        debug_assert!(!self.checked_at.contains_key(&slot), "slot {slot}");
+        self.checked_at.insert(slot, at_ms);
+        self.checks.insert((at_ms, slot));
     }
 
-    /// Checks a window, which was opened before or is new, again at `until`. It is past its end.
-    pub fn await_idle(&mut self, window: &mut OpenWindow, is_new: bool, slot: u32, until: u64) {
-        if !is_new {
-            self.closed(window, slot);
-        }
-        window.set_awaiting_idle();
-        self.awaiting_idle.insert((slot, window.start_s()), until);
-        self.await_idle.insert((until, slot));
+    /// Removes the check of a metric. Returns its time.
+    pub fn unschedule(&mut self, slot: u32) -> Option<u64> {
+        let at_ms = self.checked_at.remove(&slot)?;
+        self.checks.remove(&(at_ms, slot));
+        Some(at_ms)
     }
 
-    /// Returns `true` if it is time to check this window again.
-    pub fn is_idle_check_due(&self, window: &OpenWindow, slot: u32, mono_ms: u64) -> bool {
-        self.awaiting_idle
-            .get(&(slot, window.start_s()))
-            .is_some_and(|until| *until <= mono_ms)
+    /// Moves the check of a metric that has moved.
+    pub fn moved(&mut self, from: u32, slot: u32) {
+        if let Some(at_ms) = self.unschedule(from) {
+            self.schedule(slot, at_ms);
+        }
     }
 
     /// Returns `true` if windows that begin at `start` (Unix milliseconds) or before wait to be found by a pass.
@@ -74,18 +67,18 @@ impl Deadlines {
             .is_some_and(|(&first, _)| i64::from(first) * 1000 <= start)
     }
 
-    /// Returns `true` if it is time to check a window again.
-    pub fn has_idle_check(&self, mono_ms: u64) -> bool {
-        self.await_idle
-            .first()
-            .is_some_and(|(until, _)| *until <= mono_ms)
+    /// Returns `true` if it is time for a check.
+    pub fn has_due_check(&self, mono_ms: u64) -> bool {
+        self.checks.first().is_some_and(|(at, _)| *at <= mono_ms)
     }
 
-    /// Returns the slot of the next window to check again; it is to be closed, or to wait again.
-    pub fn next_idle_check(&mut self, mono_ms: u64) -> Option<u32> {
-        if !self.has_idle_check(mono_ms) {
+    /// Removes the next check that is due, and returns its slot.
+    pub fn take_due_check(&mut self, mono_ms: u64) -> Option<u32> {
+        if !self.has_due_check(mono_ms) {
             return None;
         }
-        self.await_idle.pop_first().map(|(_, slot)| slot)
+        let (_, slot) = self.checks.pop_first()?;
+        self.checked_at.remove(&slot);
+        Some(slot)
     }
 }

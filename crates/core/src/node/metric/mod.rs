@@ -216,13 +216,17 @@ impl Metrics {
             self.forgotten
                 .remember(name, watermark_s, now_ms, rules.flush_delay_ms);
         }
+        for window in Window::ALL {
+            if metric.has_check(window) {
+                self.deadlines[window].unschedule(slot);
+            }
+        }
         let moved_from = self.table.remove(slot).and_then(|r| r.moved_from);
         if let (Some(from), Some(moved)) = (moved_from, self.table.get(slot)) {
             for window in Window::ALL {
-                let deadlines = &mut self.deadlines[window];
-                moved
-                    .open(window)
-                    .for_each(|open| deadlines.moved(open, from, slot));
+                if moved.has_check(window) {
+                    self.deadlines[window].moved(from, slot);
+                }
             }
         }
     }

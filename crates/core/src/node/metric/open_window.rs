@@ -66,14 +66,13 @@ impl OpenWindow {
         self.sum
     }
 
-    /// True if the deadlines of the node know it by the time of its next check, not by its start. Not part of the
-    /// value.
+    /// True if a check of its metric knows it, and not its start. Not part of the value.
     #[inline]
     pub fn is_awaiting_idle(&self) -> bool {
         self.state.get() & 1 != 0
     }
 
-    /// Records that the deadlines know it by the time of its next check.
+    /// Records that a check of its metric knows it.
     pub fn set_awaiting_idle(&mut self) {
         let state = self.state;
         self.state = state | 1;

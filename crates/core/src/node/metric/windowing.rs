@@ -405,10 +405,11 @@ impl Metric {
         while self.open_count(window) >= max_open && self.close_oldest(window, ctx) {}
         let mut open = OpenWindow::new(start_s);
         if open.start() + ctx.apply.length_ms(window) <= ctx.apply.flushed_ms() {
-            let until = ctx.apply.mono_ms + ctx.apply.rules.flush_delay_ms as u64;
-            ctx.deadlines[window].await_idle(&mut open, true, ctx.slot, until);
+            let idle_at = ctx.apply.mono_ms + ctx.apply.rules.flush_delay_ms as u64;
+            open.set_awaiting_idle();
+            self.schedule_check(window, ctx.slot, idle_at, &mut ctx.deadlines[window]);
         } else {
-            ctx.deadlines[window].opened(&open, ctx.slot);
+            ctx.deadlines[window].opened(&open);
         }
         if self.is_hist() {
             self.add_histogram(window, start_s);

@@ -232,14 +232,13 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         |name| table.find(name).is_some(),
     )?;
     for item in loaded {
-        let slot = metrics.table.len();
         metrics.longest = metrics.longest.max(item.longest());
         let metric = item.into_metric(&mut metrics.tags);
         metrics.hist += u32::from(metric.is_hist());
         for window in Window::ALL {
             metric
                 .open(window)
-                .for_each(|open| metrics.deadlines[window].opened(open, slot));
+                .for_each(|open| metrics.deadlines[window].opened(open));
         }
         metrics.table.insert(metric);
     }

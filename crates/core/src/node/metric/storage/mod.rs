@@ -6,6 +6,7 @@
 mod histograms;
 mod windows;
 
+use super::deadlines::Deadlines;
 use super::histograms::Histograms;
 use super::history::History;
 use super::name::Name;
@@ -53,6 +54,10 @@ mod flags {
     pub const HIST: u8 = 16;
     /// Some open windows have a histogram: [`super::Extra::histograms`].
     pub const HISTOGRAMS: u8 = 32;
+    /// [`super::Deadlines`] have a check of the MIN windows.
+    pub const MIN_CHECK: u8 = 64;
+    /// The same of the HOUR windows.
+    pub const HOUR_CHECK: u8 = 128;
     /// A field of [`super::Rare`] is in use.
     pub const OF_RARE: u8 = PENDING | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
 }

@@ -1,6 +1,6 @@
 //! The windows of a metric: the closed ones that it keeps, the open ones, and the tags of these.
 
-use super::{Metric, flags};
+use super::{Deadlines, Metric, flags};
 use crate::model::{CompactForm, TagId, Window};
 use crate::node::metric::history::History;
 use crate::node::metric::older::{OlderWindow, OlderWindows};
@@ -14,6 +14,15 @@ fn other_tags_flag(window: Window) -> u8 {
     match window {
         Window::Min => flags::OTHER_MIN_TAGS,
         Window::Hour => flags::OTHER_HOUR_TAGS,
+    }
+}
+
+/// The flag of a metric whose windows of one length have a check.
+#[inline]
+fn check_flag(window: Window) -> u8 {
+    match window {
+        Window::Min => flags::MIN_CHECK,
+        Window::Hour => flags::HOUR_CHECK,
     }
 }
 
@@ -71,6 +80,31 @@ impl Metric {
         older
             .map(|older| &mut older.window)
             .chain(&mut self.newest[window])
+    }
+
+    /// Schedules a check of the windows of one length, unless there is one: it is not later, but where the flush delay
+    /// was lowered meanwhile.
+    pub fn schedule_check(
+        &mut self,
+        window: Window,
+        slot: u32,
+        at_ms: u64,
+        deadlines: &mut Deadlines,
+    ) {
+        if !self.has_check(window) {
+            self.set(check_flag(window), true);
+            deadlines.schedule(slot, at_ms);
+        }
+    }
+
+    /// Returns `true` if the deadlines have a check of the windows of one length.
+    pub fn has_check(&self, window: Window) -> bool {
+        self.has(check_flag(window))
+    }
+
+    /// Records that the check of the windows of one length was taken from the deadlines.
+    pub fn take_check(&mut self, window: Window) {
+        self.set(check_flag(window), false);
     }
 
     /// The newest open window.
