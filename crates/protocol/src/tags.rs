@@ -5,9 +5,9 @@
 //! of each name is kept, and one space stands between two words. So lists that mean the same are the same bytes.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::error::Error;
 use std::fmt;
-use std::ops::Range;
 
 /// A word whose name is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,28 +80,30 @@ pub fn is_canonical_v1(text: &[u8]) -> bool {
 /// Returns whether the names, which end at the first colon, are not empty and grow strictly, and one space stands
 /// between two words. Names contain no `=` if `rejects_equals`.
 fn is_sorted(text: &[u8], rejects_equals: bool) -> bool {
-    let mut before = 0..0;
-    let mut grows = |name: Range<usize>| {
-        let grows = text[before.clone()] < text[name.clone()];
-        before = name;
-        grows
-    };
-    // One pass, as every sample with tags comes here.
-    let (mut start, mut end) = (0, None);
-    for (i, byte) in text.iter().enumerate() {
-        match byte {
-            b':' => end = end.or(Some(i)),
-            b'=' if rejects_equals && end.is_none() => return false,
-            b' ' => {
-                if !grows(start..end.unwrap_or(i)) {
-                    return false;
-                }
-                (start, end) = (i + 1, None);
-            }
-            _ => {}
+    let (mut rest, mut before): (_, &[u8]) = (text, &[]);
+    // Every sample with tags comes here: names and values are passed by loops of their own.
+    while !text.is_empty() {
+        let ends_name = |byte: &u8| match byte {
+            b':' | b' ' => true,
+            b'=' => rejects_equals,
+            _ => false,
+        };
+        let (name, behind) = rest.split_at(rest.iter().position(ends_name).unwrap_or(rest.len()));
+        // Names mostly differ in their first bytes.
+        let grows = match before.first().cmp(&name.first()) {
+            Ordering::Less => true,
+            Ordering::Equal => before < name,
+            Ordering::Greater => false,
+        };
+        if !grows || behind.first() == Some(&b'=') {
+            return false;
         }
+        let Some(space) = behind.iter().position(|byte| *byte == b' ') else {
+            return true;
+        };
+        (rest, before) = (&behind[space + 1..], name);
     }
-    text.is_empty() || grows(start..end.unwrap_or(text.len()))
+    true
 }
 
 /// Returns the names and values of a list in canonical form.
@@ -231,6 +233,12 @@ mod tests {
                 let swapped = swapped.join(" ");
                 prop_assert_eq!(canonical(swapped.as_bytes()).unwrap(), list);
             }
+        }
+
+        #[test]
+        fn canonical_lists_are_those_that_sorting_leaves_as_they_are(text in "[ab:= ]{0,8}") {
+            let expected = sorted(text.as_bytes()) == text.as_bytes();
+            prop_assert_eq!(is_canonical(text.as_bytes()), expected);
         }
 
         #[test]

@@ -179,10 +179,8 @@ impl Node {
             exec.effects.open_with_rules(&self.lengths, &self.rules);
         }
         let clocks = (now_ms, exec.now.mono_ms);
-        let mut apply = ApplyContext::new(clocks, first_id, *self.rules, self.lengths);
-        apply.keeps_history = !exec.memory_pressure;
         let mut ctx = WriteContext {
-            apply,
+            apply: ApplyContext::new(clocks, first_id, *self.rules, self.lengths),
             effects: exec.effects,
             settings: exec.settings,
             now: exec.now,
@@ -195,6 +193,7 @@ impl Node {
                 && self.clock_ms == now_ms,
             first_id,
         };
+        ctx.apply.keeps_history = !exec.memory_pressure;
         let result = f(self, &mut ctx);
         // By reference: a copy of the context took 80 instructions.
         let apply = &mut ctx.apply;
