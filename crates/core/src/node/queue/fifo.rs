@@ -291,7 +291,7 @@ impl Segment {
         self.data.get(start..self.ends.get(p)?.end as usize)
     }
 
-    /// Makes room for a record. The segment becomes twice as large, within the limits of `growth`: a queue of one
+    /// Reserves memory for a record. The segment becomes twice as large, within the limits of `growth`: a queue of one
     /// record is small. It does not grow beyond its maximum size: if it were cut off again, all of it would move again.
     fn reserve(&mut self, bytes: usize, growth: RangeInclusive<usize>) {
         let (len, capacity) = (self.data.len(), self.data.capacity());
