@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 /// The limit of a buffer that a node keeps between records, here and in `errors.rs`;
 /// [`crate::node::cost::NODE_RESERVE`] covers it.
-const SCRATCH_LIMIT: usize = 512;
+pub(super) const SCRATCH_LIMIT: usize = 512;
 
 /// Records that are evicted at once where the limit of a queue was lowered: some ten microseconds.
 pub(super) const AT_ONCE: u64 = 256;
